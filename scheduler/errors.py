@@ -1,0 +1,44 @@
+"""What can go wrong, as a small tree; each message names the field and says the way out.
+
+PaperroundError
+├── InvalidField        what a person typed: ``field`` (attr), ``code`` (api-contract), text
+├── NotFound            no such row in this project
+├── Conflict            the row is not in a state that allows it
+├── ConfigurationError  settings, secret key, schema version
+└── DatabaseUnavailable the database did not answer
+"""
+
+from __future__ import annotations
+
+
+class PaperroundError(Exception):
+    """Everything this product raises on purpose; its text is for a person."""
+
+
+class InvalidField(PaperroundError):
+    """A value that cannot be accepted.
+
+    ``field`` is the API's field name (nested joined by ``__``), None when it concerns the whole object;
+    ``code`` is one of the contract's codes.
+    """
+
+    def __init__(self, field: str | None, message: str, *, code: str = "invalid_input") -> None:
+        super().__init__(message)
+        self.field = field
+        self.code = code
+
+
+class NotFound(PaperroundError):
+    """No such row in this project."""
+
+
+class Conflict(PaperroundError):
+    """The row is not in a state that allows what was asked."""
+
+
+class ConfigurationError(PaperroundError):
+    """Settings, secret key or schema do not fit; the text says which and what to do."""
+
+
+class DatabaseUnavailable(PaperroundError):
+    """The database did not answer; the text says which database and what to check."""
