@@ -62,6 +62,13 @@ class Message:
         """The idempotency key of one recipient of this delivery (UUIDv5, RFC 9562), the same over every attempt."""
         return str(uuid5(NAMESPACE_URL, f"paperround:{self.id}:{recipient}"))
 
+    def text_for(self, recipient: str) -> str:
+        """``text`` with the recipient's own link; without one, the lines that would have shown it go."""
+        url = self.unsubscribe_urls.get(recipient)
+        if url is not None:
+            return self.text.replace(UNSUBSCRIBE_URL, url)
+        return "".join(line for line in self.text.splitlines(keepends=True) if UNSUBSCRIBE_URL not in line)
+
 
 UNSUBSCRIBE_URL = "https://unsubscribe.invalid/"
 """Stands in ``Message.text`` and ``Message.html`` for the recipient's own link (``.invalid``: RFC 6761)."""

@@ -1,0 +1,57 @@
+"""E-mail: one message a recipient, over a mail server."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+
+from channels.addresses import parse_addresses, parse_sender, wire_address
+from channels.base import Message, Outcome, PermanentFailure, RecipientResult, TargetError
+from channels.mime import Mail, compose
+from channels.outbox import OutboxEmailChannel
+from channels.smtp import ACCEPT_LIMIT, COMMAND_LIMIT, Envelope, Line, SmtpPool
+from channels.smtp_url import OutboxFolder, SmtpServer, parse_smtp_url
+
+__all__ = ["EmailChannel", "OutboxEmailChannel", "OutboxFolder", "SmtpServer", "parse_smtp_url"]
+
+
+class EmailChannel:
+    """``sender`` is ``Name <address>``; ``tls`` replaces the usual certificate checks. Sends side by side share a pool.
+
+    A message is the same mail for everybody but for its address, Message-ID and unsubscribe link. The Message-ID is the
+    recipient's identity, so an attempt repeated after an uncertain one is recognisable. Raises :class:`ValueError` for
+    a sender that cannot be used.
+    """
+
+    kind = "email"
+
+    def __init__(
+        self,
+        *,
+        server: SmtpServer,
+        sender: str,
+        connections: int = 4,
+        command_limit: float = COMMAND_LIMIT,
+        accept_limit: float = ACCEPT_LIMIT,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._sender = parse_sender(sender)
+        self._pool = SmtpPool(server, size=connections, command_limit=command_limit, accept_limit=accept_limit, tls=tls)
+
+    def recipients(self, target: str) -> list[str]:
+        return parse_addresses(target)
+
+    async def send(self, message: Message, recipients: Sequence[str]) -> list[RecipientResult]:
+        mail = compose(message, self._sender)
+        async with self._pool.line() as line:
+            return [RecipientResult(recipient, await self._send_one(line, mail, recipient)) for recipient in recipients]
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    async def _send_one(self, line: Line, mail: Mail, recipient: str) -> Outcome:
+        try:
+            address = wire_address(recipient)
+        except TargetError as error:
+            return PermanentFailure(str(error))
+        return await line.hand_over(Envelope(self._sender.address, address), mail.addressed_to(recipient, address))

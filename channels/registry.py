@@ -1,0 +1,121 @@
+"""The kinds of channels there are, and one place that builds them on shared connections.
+
+A new kind is a line in :data:`KINDS`, a branch in the ``match`` statements below, its module, and a case in
+``tests/channels/test_contract.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import assert_never
+
+import httpx
+
+from channels.addresses import parse_addresses
+from channels.base import Channel
+from channels.email import EmailChannel
+from channels.http import outbound_client, system_clock
+from channels.outbound import OutboundPolicy
+from channels.outbox import OutboxEmailChannel
+from channels.slack import SlackChannel, parse_channel
+from channels.slack_api import SLACK_API_URL, SlackSession
+from channels.smtp_url import OutboxFolder, SmtpServer
+from channels.urls import parse_url
+from channels.webhook import WebhookChannel, masked
+
+KINDS = ("email", "slack", "webhook")
+
+
+class Channels:
+    """Builds channels from plain values; all e-mail shares one pool, all Slack one session, all HTTP one client.
+
+    ``http`` is the product's :func:`~channels.http.outbound_client` when it has one already (it is then left open).
+    Closing a channel built here closes nothing shared; :meth:`aclose` does.
+    """
+
+    def __init__(
+        self,
+        *,
+        mail: SmtpServer | OutboxFolder,
+        sender: str,
+        policy: OutboundPolicy,
+        slack_api_url: str = SLACK_API_URL,
+        http: httpx.AsyncClient | None = None,
+        clock: Callable[[], datetime] = system_clock,
+    ) -> None:
+        self.http = http or outbound_client(policy)
+        self._owns_http = http is None
+        self._policy = policy
+        self._clock = clock
+        self._email = _email_channel(mail, sender)
+        self._slack_api_url = slack_api_url
+        self._slack_session = SlackSession()
+
+    def build(self, kind: str, *, token: str | None = None, secrets: Sequence[str] = ()) -> Channel:
+        """The channel of this kind; ``token`` is Slack's, ``secrets`` are the webhook's, the newest first."""
+        match kind:
+            case "email":
+                return self._email
+            case "slack":
+                if not token:
+                    raise ValueError("A Slack channel needs the token of a connected workspace.")
+                return SlackChannel(token=token, api_url=self._slack_api_url, session=self._slack_session)
+            case "webhook":
+                return WebhookChannel(policy=self._policy, secrets=secrets, client=self.http, clock=self._clock)
+            case _:
+                raise _unknown(kind)
+
+    def recipients(self, kind: str, target: str) -> list[str]:
+        """Check what a user typed, without any credentials. Raises :class:`~channels.base.TargetError`."""
+        match kind:
+            case "email":
+                return parse_addresses(target)
+            case "slack":
+                return [parse_channel(target)]
+            case "webhook":
+                return [self._policy.check(target)]
+            case _:
+                raise _unknown(kind)
+
+    async def aclose(self) -> None:
+        await self._email.aclose()
+        await self._slack_session.aclose()
+        if self._owns_http:
+            await self.http.aclose()
+
+
+def shown(kind: str, target: str) -> str:
+    """A target or recipient as people, rows and logs may see it: of a webhook only the host."""
+    return masked(target) if kind == "webhook" else target
+
+
+def destination(kind: str, recipients: Sequence[str]) -> str:
+    """What a provider's limits apply to: ``email:smtp``, ``slack:CHANNELID``, ``webhook:host:port``.
+
+    ``recipients`` are as the channel returned them.
+    """
+    match kind:
+        case "email":
+            return "email:smtp"
+        case "slack":
+            return f"slack:{recipients[0]}"
+        case "webhook":
+            url = parse_url(recipients[0])
+            return f"webhook:{url.host}:{url.port}"
+        case _:
+            raise _unknown(kind)
+
+
+def _unknown(kind: str) -> ValueError:
+    return ValueError(f"There is no channel {kind!r}; there are {', '.join(KINDS)}.")
+
+
+def _email_channel(mail: SmtpServer | OutboxFolder, sender: str) -> Channel:
+    match mail:
+        case SmtpServer():
+            return EmailChannel(server=mail, sender=sender)
+        case OutboxFolder():
+            return OutboxEmailChannel(folder=mail.path, sender=sender)
+        case _:
+            assert_never(mail)

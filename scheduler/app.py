@@ -1,0 +1,254 @@
+"""The composition root: settings become parts, parts become the application. Nothing else constructs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from channels.base import Channel, Message, RecipientResult
+from channels.outbound import OutboundPolicy
+from channels.registry import Channels
+from scheduler.catalog import Catalog
+from scheduler.clock import Clock, system_clock
+from scheduler.content import Content, Shown
+from scheduler.db import Database
+from scheduler.delivery import Runner, Worker
+from scheduler.errors import ConfigurationError
+from scheduler.links import UnsubscribeLinks
+from scheduler.render import Occasion, compose
+from scheduler.sealing import Box, read_key, read_or_make_key
+from scheduler.settings import Settings, database_url, smtp_server
+from scheduler.store import catalog as catalog_rows
+from scheduler.store import people
+from scheduler.store.catalog import Integration
+from scheduler.store.claiming import Claimed
+from scheduler.store.people import Project, User
+from scheduler.subscriptions import Subscriptions
+
+KEY_CHECK = "paperround"
+"""Sealed into a new database; whoever can open it has the right key."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything a command, the daemon, the API and the pages work with."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    installation: UUID
+    box: Box
+    channels: Channels
+    subscriptions: Subscriptions
+    catalog: Catalog
+    links: UnsubscribeLinks
+
+    async def project(self, project_id: int | None = None) -> Project:
+        """The project with this id, or the first one."""
+        async with self.database.read() as connection:
+            return await people.find_project(connection, project_id)
+
+    async def owner(self, project: Project) -> User:
+        """Who subscribes where nobody else is named."""
+        async with self.database.read() as connection:
+            return await people.find_owner(connection, project.organisation_id)
+
+    def runner(self, *, rehearses: bool = False) -> Runner:
+        """A new worker with a run of its own; one that only rehearses keeps nothing of what it shows."""
+        worker = Worker(
+            database=self.database,
+            content=Content(self.database, self.box, self.clock, keeps=not rehearses),
+            outlet=_Outlet(self),
+            clock=self.clock,
+            installation=self.installation,
+            run_id=f"paperround-{uuid4()}",
+        )
+        return Runner(worker)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outlet:
+    """The way out for one worker: wording by ``render``, channels by the registry, credentials from the store."""
+
+    app: App
+
+    async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
+        return compose(
+            _occasion(claimed, now=self.app.clock()),
+            [each.snapshot for each in shown],
+            [each.export for each in shown],
+            unsubscribe_urls=self._unsubscribe_urls(claimed),
+            progress=self._progress(claimed),
+        )
+
+    async def send(self, claimed: Claimed, message: Message) -> list[RecipientResult]:
+        channel = await self._channel(claimed)
+        return await channel.send(message, self._addresses(claimed))
+
+    async def _channel(self, claimed: Claimed) -> Channel:
+        secret = await self._secret(claimed)
+        return self.app.channels.build(
+            claimed.target.kind, token=secret.get("token"), secrets=secret.get("secrets", ())
+        )
+
+    async def _secret(self, claimed: Claimed) -> Mapping[str, Any]:
+        if claimed.target.kind == "email":
+            return {}
+        async with self.app.database.read() as connection:
+            integration = await _integration(connection, claimed)
+        return {} if integration is None else json.loads(self.app.box.open(integration.secret_sealed))
+
+    def _addresses(self, claimed: Claimed) -> list[str]:
+        """What the channel is given: of a webhook the URL, which rows have only sealed."""
+        if claimed.target.sealed is not None:
+            return [self.app.box.open(claimed.target.sealed)]
+        return [each.address for each in claimed.recipients]
+
+    def _unsubscribe_urls(self, claimed: Claimed) -> dict[str, str]:
+        if claimed.target.kind != "email":
+            return {}
+        links, subscription_id = self.app.links, claimed.subscription_id
+        return {each.address: links.url(subscription_id, each.address) for each in claimed.recipients}
+
+    def _progress(self, claimed: Claimed) -> dict[str, Mapping[str, Any]]:
+        return {each.address: each.progress for each in claimed.recipients if each.progress}
+
+
+async def _integration(connection: AsyncConnection, claimed: Claimed) -> Integration | None:
+    """The subscription's own, else the project's first of that kind (a webhook signs even if nobody chose a secret)."""
+    if claimed.integration_id is not None:
+        return await catalog_rows.find(connection, Integration, claimed.project[0], claimed.integration_id)
+    return await catalog_rows.first_integration(connection, claimed.project[0], claimed.target.kind)
+
+
+def _occasion(claimed: Claimed, *, now: datetime) -> Occasion:
+    raise NotImplementedError
+
+
+# ── opening and making an installation ───────────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, clock: Clock = system_clock) -> AsyncIterator[App]:
+    """The application on an existing database of this schema and this key, closed again at the end.
+
+    Raises :class:`ConfigurationError` when the database was not made, is of another version, or has another key.
+    """
+    database = Database(database_url(settings.database_url.get_secret_value()))
+    try:
+        await database.check_schema()
+        async with database.read() as connection:
+            installation = await people.find_installation(connection)
+        if installation is None:
+            raise ConfigurationError("this database was not initialised to the end; run `paperround init`")
+        box = Box(_existing_key(settings))
+        box.open(installation.key_check_sealed)
+        channels = _channels(settings, clock)
+        try:
+            yield App(
+                settings=settings,
+                clock=clock,
+                database=database,
+                installation=installation.uuid,
+                box=box,
+                channels=channels,
+                subscriptions=Subscriptions(database, channels, box, clock),
+                catalog=Catalog(database, box, clock),
+                links=UnsubscribeLinks(settings.base_url, box.derived("unsubscribe")),
+            )
+        finally:
+            await channels.aclose()
+    finally:
+        await database.aclose()
+
+
+def _channels(settings: Settings, clock: Clock) -> Channels:
+    return Channels(
+        mail=smtp_server(settings.smtp_url.get_secret_value()),
+        sender=settings.email_from,
+        policy=OutboundPolicy(allow_hosts=settings.allow_hosts),
+        slack_api_url=settings.slack_api_url,
+        clock=clock,
+    )
+
+
+def _key_file(settings: Settings) -> Path:
+    """Beside a SQLite file, else in the current folder (the unit's state directory)."""
+    url = database_url(settings.database_url.get_secret_value())
+    is_sqlite = url.get_backend_name() == "sqlite"
+    return Path(url.database or "").with_suffix(".key") if is_sqlite else Path("paperround.key")
+
+
+def _existing_key(settings: Settings) -> str:
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value()
+    return read_key(_key_file(settings))
+
+
+def _new_key(settings: Settings) -> str:
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value()
+    return read_or_make_key(_key_file(settings))
+
+
+async def initialise(settings: Settings, *, project: str, owner_email: str | None) -> dict[str, Any]:
+    """Make what is missing: folder, key, schema, first rows. What was made, as JSON."""
+    url = database_url(settings.database_url.get_secret_value())
+    owner = owner_email or parseaddr(settings.email_from)[1]
+    database = Database(url)
+    try:
+        migrated = await database.migrate()
+        async with database.read() as connection:
+            is_new = await people.find_installation(connection) is None
+        box = Box(_new_key(settings) if is_new else _existing_key(settings))
+        async with database.write() as tx:
+            found = await people.find_installation(tx)
+            if found is None:
+                await _install(tx, box, project=project, timezone=settings.timezone, owner_email=owner)
+            else:
+                box.open(found.key_check_sealed)
+            first = await people.find_project(tx)
+        return {
+            "created": is_new,
+            "migrated": migrated and not is_new,
+            "database": database.name,
+            "key_file": None if settings.secret_key else str(_key_file(settings)),
+            "project": {"id": first.id, "name": first.name},
+        }
+    finally:
+        await database.aclose()
+
+
+async def _install(tx: AsyncConnection, box: Box, *, project: str, timezone: str, owner_email: str) -> None:
+    """The first rows, a secret to sign webhooks with among them."""
+    now = system_clock()
+    made = await people.install(
+        tx,
+        key_check_sealed=box.seal(KEY_CHECK),
+        organisation="Default organisation",
+        project=project,
+        timezone=timezone,
+        owner_email=owner_email,
+        now=now,
+    )
+    secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+    await catalog_rows.add(
+        tx,
+        Integration,
+        project_id=made.id,
+        now=now,
+        kind="webhook",
+        name="Webhook signature",
+        secret_sealed=box.seal(json.dumps({"secrets": [secret]})),
+    )

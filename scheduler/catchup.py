@@ -1,0 +1,98 @@
+"""Which occurrences of a due subscription are still sent, which are recorded as skipped, and what comes next."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from scheduler.recurrence import Recurrence
+
+ON_TIME = timedelta(minutes=15)
+"""Opened within this, an occurrence is on time whatever the policy: a one-shot may run every few minutes."""
+
+WINDOW = timedelta(hours=24)
+"""How late an occurrence may still be sent, unless the subscription says otherwise."""
+
+SKIPPED_ROWS = 100
+"""So many missed occurrences get a row each; one more row counts the rest."""
+
+
+class CatchUp(StrEnum):
+    """What happens to occurrences that were missed while nobody ticked."""
+
+    LATEST = "latest"
+    """The newest one is sent, the others are recorded."""
+    ALL = "all"
+    """Each is sent, oldest first."""
+    SKIP = "skip"
+    """None is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One occurrence to open: sent, or recorded as skipped with its reason."""
+
+    occurrence_at: datetime
+    skipped_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What opening a due subscription does: its deliveries, oldest first, and its next date (None: it has ended)."""
+
+    openings: tuple[Opening, ...]
+    next_delivery_at: datetime | None
+
+
+def plan(recurrence: Recurrence, *, due_at: datetime, now: datetime, policy: CatchUp, window: timedelta) -> Plan:
+    """Decide about ``due_at`` and every occurrence after it up to ``now``."""
+    missed_count = 0
+    recent: deque[datetime] = deque(maxlen=SKIPPED_ROWS + 1)
+    for occurrence in _until_now(recurrence, due_at, now):
+        recent.append(occurrence)
+        missed_count += 1
+
+    newest = recent[-1]
+    openings = [
+        Opening(occurrence, _why_not(occurrence, newest=newest, now=now, policy=policy, window=window))
+        for occurrence in recent
+    ]
+    if (uncounted := missed_count - len(openings)) > 0:
+        reason = f"{uncounted + 1} occurrences from this one on were missed; {openings[0].skipped_because or _TOO_LATE}"
+        openings = [Opening(due_at, reason), *openings[1:]]
+    return Plan(tuple(openings), recurrence.next_after(now))
+
+
+def _until_now(recurrence: Recurrence, due_at: datetime, now: datetime) -> Iterator[datetime]:
+    yield due_at
+    yield from recurrence.between(due_at, now)
+
+
+_TOO_LATE = "found too late to be sent"
+
+
+def _why_not(
+    occurrence: datetime, *, newest: datetime, now: datetime, policy: CatchUp, window: timedelta
+) -> str | None:
+    late = now - occurrence
+    if occurrence == newest and late <= ON_TIME:
+        return None
+    if policy is CatchUp.SKIP:
+        return f"missed by {_rounded(late)}; the catch-up policy is skip"
+    if policy is CatchUp.LATEST and occurrence != newest:
+        return f"missed by {_rounded(late)}; a newer occurrence was already due (catch-up policy: latest)"
+    if late > window:
+        return f"missed by {_rounded(late)}, more than the catch-up window of {_rounded(window)}"
+    return None
+
+
+def _rounded(span: timedelta) -> str:
+    """The two largest units: ``3 days 4 h``, ``2 h 5 min``, ``40 s``."""
+    minutes, seconds = divmod(int(span.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [(days, "day" if days == 1 else "days"), (hours, "h"), (minutes, "min"), (seconds, "s")]
+    return " ".join(f"{number} {unit}" for number, unit in [unit for unit in units if unit[0]][:2]) or "0 s"

@@ -1,0 +1,230 @@
+"""What a chart shows, read from an insight's rows: positions along x, and one to six series of numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+
+from scheduler.snapshot import Cell, ColumnType, QueryResult
+
+MAX_SERIES = 6
+NOTHING = "(none)"
+"""How a missing label is written."""
+
+
+class Scale(Enum):
+    """What lies along x."""
+
+    TIME = auto()
+    """Seconds since 1970, ascending."""
+    NUMBER = auto()
+    """Numbers, ascending."""
+    CATEGORY = auto()
+    """0, 1, 2 … in the query's own order; ``labels`` says what they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What goes before and after a number."""
+
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One name, one value (or None) for each position along x."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+    @property
+    def total(self) -> float:
+        return sum(value for value in self.values if value is not None)
+
+    @property
+    def weight(self) -> float:
+        """How much there is of it, whatever its sign."""
+        return sum(abs(value) for value in self.values if value is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """``left_out`` counts the series beyond the six largest; ``rest`` the names that the last label adds up."""
+
+    scale: Scale
+    x: tuple[float, ...]
+    labels: tuple[str, ...]
+    series: tuple[Series, ...]
+    unit: Unit
+    left_out: int = 0
+    rest: int = 0
+
+    @property
+    def values(self) -> list[float]:
+        """Every number there is."""
+        return [value for each in self.series for value in each.values if value is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which column is what. ``x`` None: the rows are counted; ``by``: the column that names each row's series."""
+
+    x: int | None
+    by: int | None
+    values: tuple[int, ...]
+
+
+def figure_of(result: QueryResult, *, names: Collection[ColumnType] = ()) -> Figure | None:
+    """The first column along x; every further column of numbers a series, or, in long form, one for each text.
+
+    Rows that agree in x and series are added up. ``names``: along x, columns of these types are names, not a scale.
+    None when there is not a single number to draw.
+    """
+    columns = _columns(result)
+    if columns is None:
+        return None
+    scale = _scale(result, columns.x, names)
+    cells: dict[tuple[str, float | str], float | None] = {}
+    places: dict[float | str, None] = {}
+    series: dict[str, None] = {}
+    for number, row in enumerate(result.rows, start=1):
+        place = _place(number if columns.x is None else row[columns.x], scale)
+        if place is None:
+            continue
+        places[place] = None
+        for column in columns.values:
+            name = spoken(result.columns[column]) if columns.by is None else label_of(row[columns.by])
+            series[name] = None
+            cells[name, place] = _added(cells.get((name, place)), number_of(row[column]))
+    return _figure(scale, list(places), series, cells, unit_of(result.columns[columns.values[0]]))
+
+
+def _figure(
+    scale: Scale,
+    places: list[float | str],
+    names: dict[str, None],
+    cells: dict[tuple[str, float | str], float | None],
+    unit: Unit,
+) -> Figure | None:
+    if scale is not Scale.CATEGORY:
+        places.sort()
+    every = [Series(name, tuple(cells.get((name, place)) for place in places)) for name in names]
+    series = [each for each in every if any(value is not None for value in each.values)]
+    if not series:
+        return None
+    largest = sorted(series, key=lambda each: -each.weight)[:MAX_SERIES]
+    return Figure(
+        scale=scale,
+        x=tuple(map(float, range(len(places)) if scale is Scale.CATEGORY else places)),
+        labels=tuple(map(str, places)) if scale is Scale.CATEGORY else (),
+        series=tuple(each for each in series if each in largest),
+        unit=unit,
+        left_out=max(0, len(series) - MAX_SERIES),
+    )
+
+
+def _columns(result: QueryResult) -> _Columns | None:
+    numbers = [index for index, kind in enumerate(result.types) if kind is ColumnType.NUMBER]
+    others = [index for index, kind in enumerate(result.types) if kind is not ColumnType.NUMBER]
+    if not numbers:
+        return None
+    if others and (0 in others or numbers == [0]):
+        x: int | None = others[0]
+    else:
+        x = 0 if len(numbers) > 1 else None
+    values = tuple(index for index in numbers if index != x)
+    by = next((index for index in others if index != x and result.types[index] in _NAMES), None)
+    if by is not None and len({row[x] for row in result.rows} if x is not None else ()) < len(result.rows):
+        return _Columns(x, by, values[:1])
+    return _Columns(x, None, values)
+
+
+_NAMES = {ColumnType.TEXT, ColumnType.BOOLEAN}
+
+
+def _scale(result: QueryResult, x: int | None, names: Collection[ColumnType]) -> Scale:
+    kind = ColumnType.NUMBER if x is None else result.types[x]
+    match kind:
+        case _ if kind in names:
+            return Scale.CATEGORY
+        case ColumnType.DATE | ColumnType.DATETIME:
+            return Scale.TIME
+        case ColumnType.NUMBER:
+            return Scale.NUMBER
+        case ColumnType.TEXT | ColumnType.BOOLEAN:
+            return Scale.CATEGORY
+
+
+def _place(cell: Cell, scale: Scale) -> float | str | None:
+    match scale:
+        case Scale.TIME:
+            return seconds_of(cell)
+        case Scale.NUMBER:
+            return number_of(cell)
+        case Scale.CATEGORY:
+            return label_of(cell)
+
+
+def _added(so_far: float | None, more: float | None) -> float | None:
+    if so_far is None or more is None:
+        return more if so_far is None else so_far
+    return number_of(so_far + more)
+
+
+_HUGE, _TINY = 1e300, 1e-300  # beyond these, differences and quotients of floats overflow
+
+
+def number_of(cell: Cell) -> float | None:
+    """This cell as a number that can be calculated with; None when it is none."""
+    if not isinstance(cell, int | float):
+        return None
+    try:
+        value = float(cell)
+    except OverflowError:
+        return None
+    if math.isnan(value):
+        return None
+    return 0.0 if abs(value) < _TINY else max(-_HUGE, min(_HUGE, value))
+
+
+def seconds_of(cell: Cell) -> float | None:
+    """This date or instant in seconds since 1970; a time without a zone is taken for UTC."""
+    if not isinstance(cell, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(cell)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def label_of(cell: Cell) -> str:
+    """This cell as a name."""
+    match cell:
+        case None | "":
+            return NOTHING
+        case bool():
+            return "yes" if cell else "no"
+        case float() if cell.is_integer() and abs(cell) < 1e15:
+            return str(int(cell))
+        case _:
+            return str(cell)
+
+
+def unit_of(column: str) -> Unit:
+    """The unit that a column's name mentions: ``revenue_eur``, ``Price ($)``, ``open rate %``."""
+    words = set(re.split(r"[^a-z€$£¥%]+", re.sub(r"([€$£¥%])", r" \1 ", column.lower())))
+    for sign, spellings in (("€", {"€", "eur"}), ("$", {"$", "usd"}), ("£", {"£", "gbp"}), ("¥", {"¥", "jpy"})):
+        if words & spellings:
+            return Unit(before=sign)
+    return Unit(after="%") if words & {"%", "percent", "pct"} else Unit()
+
+
+def spoken(column: str) -> str:
+    """A column's name as a reader says it."""
+    return column.replace("_", " ")

@@ -1,0 +1,301 @@
+"""``paperround sources | insights | dashboards | integrations list | show | add | remove``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import typer
+
+from scheduler.app import App, opened
+from scheduler.cli.options import AsJson, ProjectId, read_secret, text_or_file
+from scheduler.cli.output import print_fields, print_json, print_line, print_table
+from scheduler.contract import dashboard_json, insight_json, integration_json, source_json
+from scheduler.errors import InvalidField
+from scheduler.settings import load_settings
+from scheduler.store import catalog as store
+from scheduler.store.catalog import Dashboard, Entry, Insight, Integration, Source
+from scheduler.store.people import Project
+
+sources = typer.Typer(help="Databases that insights ask.", no_args_is_help=True)
+insights = typer.Typer(help="Named queries, and how they are drawn.", no_args_is_help=True)
+dashboards = typer.Typer(help="Ordered sets of insights.", no_args_is_help=True)
+integrations = typer.Typer(help="Credentials of Slack workspaces and webhook receivers.", no_args_is_help=True)
+
+NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID")]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+
+SHAPES: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
+    Source: source_json,
+    Insight: insight_json,
+    Dashboard: dashboard_json,
+    Integration: integration_json,
+}
+COLUMNS: dict[type[Any], tuple[str, ...]] = {
+    Source: ("id", "name", "kind"),
+    Insight: ("id", "name", "display", "source", "description"),
+    Dashboard: ("id", "name", "insights", "description"),
+    Integration: ("id", "name", "kind"),
+}
+
+
+def in_project(project_id: int | None, action: Callable[[App, Project], Awaitable[Any]]) -> Any:
+    """Run one asynchronous action with the application open, on the project that was asked for."""
+
+    async def run() -> Any:
+        async with opened(load_settings()) as app:
+            return await action(app, await app.project(project_id))
+
+    return asyncio.run(run())
+
+
+def _list(kind: type[Entry], project_id: int | None, *, as_json: bool) -> None:
+    async def read(app: App, project: Project) -> list[Entry]:
+        async with app.database.read() as connection:
+            return await store.listed(connection, kind, project.id)
+
+    rows = [SHAPES[kind](entry) for entry in in_project(project_id, read)]
+    if as_json:
+        print_json({"results": rows})
+        return
+    columns, word = COLUMNS[kind], kind.__name__.lower()
+    hint = f"No {word}s yet; make one with `paperround {word}s add`."
+    print_table(columns, [[row[column] for column in columns] for row in rows], empty=hint)
+
+
+def _show(kind: type[Entry], name_or_id: str, project_id: int | None, *, as_json: bool) -> None:
+    async def read(app: App, project: Project) -> Entry:
+        async with app.database.read() as connection:
+            return await store.find(connection, kind, project.id, name_or_id)
+
+    _print_one(in_project(project_id, read), as_json=as_json)
+
+
+def _print_one(entry: Source | Insight | Dashboard | Integration, *, as_json: bool) -> None:
+    (print_json if as_json else print_fields)(SHAPES[type(entry)](entry))
+
+
+def _remove(kind: type[Entry], name_or_id: str, project_id: int | None, *, as_json: bool) -> None:
+    async def forget(app: App, project: Project) -> Entry:
+        async with app.database.write() as tx:
+            entry = await store.find(tx, kind, project.id, name_or_id)
+            await store.remove(tx, entry)
+            return entry
+
+    entry = in_project(project_id, forget)
+    if as_json:
+        _print_one(entry, as_json=True)
+    else:
+        print_line(f"Removed {kind.__name__.lower()} {entry.id}, {entry.name}.")
+
+
+# ── sources ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@sources.command("list")
+def list_sources(project: ProjectId = None, as_json: AsJson = False) -> None:
+    """The project's sources."""
+    _list(Source, project, as_json=as_json)
+
+
+@sources.command("show")
+def show_source(source: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
+    """One source; its URL stays hidden."""
+    _show(Source, source, project, as_json=as_json)
+
+
+@sources.command("remove")
+def remove_source(source: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
+    """Forget a source that no insight uses."""
+    _remove(Source, source, project, as_json=as_json)
+
+
+@sources.command("add")
+def add_source(
+    name: Name,
+    url: Annotated[
+        str, typer.Option(metavar="URL", help="sqlite:///FILE, postgresql://…, or - (standard input), or env:NAME.")
+    ],
+    kind: Annotated[str, typer.Option(metavar="KIND", help="sql: any database SQLAlchemy knows.")] = "sql",
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Do not connect to it now.")] = False,
+    project: ProjectId = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a database; it is only ever read from."""
+    if kind != "sql":
+        raise InvalidField("kind", "must be sql", code="invalid_choice")
+    opened_url = read_secret(url, field="url") if url == "-" or url.startswith("env:") else url
+    source = in_project(
+        project, lambda app, project: app.catalog.add_source(project, name, str(opened_url), check=not unchecked)
+    )
+    if as_json:
+        _print_one(source, as_json=True)
+    else:
+        print_line(
+            f"Source {source.id}, {source.name}. Ask it: paperround insights add NAME --source {source.id} --sql …"
+        )
+
+
+# ── insights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@insights.command("list")
+def list_insights(project: ProjectId = None, as_json: AsJson = False) -> None:
+    """The project's insights."""
+    _list(Insight, project, as_json=as_json)
+
+
+@insights.command("show")
+def show_insight(insight: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
+    """One insight with its query."""
+    _show(Insight, insight, project, as_json=as_json)
+
+
+@insights.command("remove")
+def remove_insight(insight: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
+    """Forget an insight that no dashboard and no subscription shows."""
+    _remove(Insight, insight, project, as_json=as_json)
+
+
+@insights.command("add")
+def add_insight(
+    name: Name,
+    source: Annotated[str, typer.Option(metavar="NAME|ID", help="The source it asks.")],
+    sql: Annotated[str, typer.Option(metavar="TEXT|@FILE", help="One SELECT; @FILE reads it from a file.")],
+    display: Annotated[str, typer.Option(metavar="HOW", help="number, line, bar, area, pie or table.")] = "table",
+    description: Annotated[str, typer.Option(metavar="TEXT", help="A line below its name.")] = "",
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Do not run the query now.")] = False,
+    project: ProjectId = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a query; it is run once to see that it works."""
+    query = text_or_file(sql, field="sql")
+
+    async def add(app: App, project: Project) -> Insight:
+        return await app.catalog.add_insight(
+            project, name, source=source, sql=query, display=display, description=description, check=not unchecked
+        )
+
+    insight = in_project(project, add)
+    if as_json:
+        _print_one(insight, as_json=True)
+    else:
+        print_line(
+            f"Insight {insight.id}, {insight.name}. "
+            f"Subscribe to it: paperround subscriptions add --insight {insight.id} …"
+        )
+
+
+# ── dashboards ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dashboards.command("list")
+def list_dashboards(project: ProjectId = None, as_json: AsJson = False) -> None:
+    """The project's dashboards."""
+    _list(Dashboard, project, as_json=as_json)
+
+
+@dashboards.command("show")
+def show_dashboard(dashboard: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
+    """One dashboard and its insights, in order."""
+    _show(Dashboard, dashboard, project, as_json=as_json)
+
+
+@dashboards.command("remove")
+def remove_dashboard(dashboard: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
+    """Forget a dashboard that no subscription shows; its insights stay."""
+    _remove(Dashboard, dashboard, project, as_json=as_json)
+
+
+@dashboards.command("add")
+def add_dashboard(
+    name: Name,
+    insight: Annotated[list[str], typer.Option(metavar="NAME|ID", help="An insight; repeat it, in the order shown.")],
+    description: Annotated[str, typer.Option(metavar="TEXT", help="A line below its name.")] = "",
+    project: ProjectId = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add an ordered set of insights."""
+
+    async def add(app: App, project: Project) -> Dashboard:
+        return await app.catalog.add_dashboard(project, name, insights=insight, description=description)
+
+    dashboard = in_project(project, add)
+    if as_json:
+        _print_one(dashboard, as_json=True)
+    else:
+        print_line(
+            f"Dashboard {dashboard.id}, {dashboard.name}. "
+            f"Subscribe to it: paperround subscriptions add --dashboard {dashboard.id} …"
+        )
+
+
+# ── integrations ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@integrations.command("list")
+def list_integrations(project: ProjectId = None, as_json: AsJson = False) -> None:
+    """The project's integrations."""
+    _list(Integration, project, as_json=as_json)
+
+
+@integrations.command("show")
+def show_integration(
+    integration: NameOrId,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Print a webhook's signing secrets, newest first.")] = False,
+    project: ProjectId = None,
+    as_json: AsJson = False,
+) -> None:
+    """One integration; its secret stays hidden unless asked for."""
+    if not reveal:
+        _show(Integration, integration, project, as_json=as_json)
+        return
+    secrets = in_project(project, lambda app, project: app.catalog.signing_secrets(project, integration))
+    if as_json:
+        print_json({"secrets": secrets})
+    else:
+        print("\n".join(secrets))
+
+
+@integrations.command("remove")
+def remove_integration(integration: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
+    """Forget credentials that no subscription uses."""
+    _remove(Integration, integration, project, as_json=as_json)
+
+
+@integrations.command("add")
+def add_integration(
+    kind: Annotated[str, typer.Argument(metavar="slack|webhook")],
+    token: Annotated[str | None, typer.Option(metavar="-|env:NAME", help="Slack's bot token, xoxb-….")] = None,
+    secret: Annotated[
+        str | None, typer.Option(metavar="-|env:NAME", help="A webhook's signing secret, whsec_…; made if absent.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call it.  [default: its kind]")] = None,
+    rotate: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|ID", help="Put the new secret before this one's; both sign until the next time."),
+    ] = None,
+    project: ProjectId = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a Slack token, or a secret that webhooks are signed with (Standard Webhooks)."""
+
+    async def add(app: App, project: Project) -> Integration:
+        if kind == "slack":
+            return await app.catalog.add_slack(project, name or "slack", token=read_secret(token, field="token"))
+        if kind == "webhook":
+            given = read_secret(secret, field="secret")
+            return await app.catalog.add_webhook_secret(project, name or "webhook", secret=given, rotate=rotate)
+        raise InvalidField("kind", "must be slack or webhook", code="invalid_choice")
+
+    integration = in_project(project, add)
+    if as_json:
+        _print_one(integration, as_json=True)
+    elif kind == "webhook":
+        print_line(
+            f"Integration {integration.id}, {integration.name}. "
+            f"Its secret, for the receiver: paperround integrations show {integration.id} --reveal"
+        )
+    else:
+        print_line(f"Integration {integration.id}, {integration.name}. Use it: --integration-id {integration.id}")

@@ -1,0 +1,5 @@
+"""``paperround demo``."""
+
+
+def demo() -> None:
+    """x"""

@@ -1,0 +1,170 @@
+"""Rows as the API returns them, and as every command prints them with ``--json``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from scheduler.status import RecipientStatus
+from scheduler.store.catalog import Dashboard, Insight, Integration, Source
+from scheduler.store.deliveries import Delivery, Recipient
+from scheduler.store.people import User
+from scheduler.store.subscriptions import Subscription
+
+
+def instant(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with ``Z``, fractions only when there are any."""
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def subscription_json(subscription: Subscription, *, target_value: str) -> dict[str, Any]:
+    """One subscription; ``target_value`` is the opened target, which is its owner's to see."""
+    rule = subscription.recurrence
+    return {
+        "id": subscription.id,
+        "dashboard": subscription.dashboard_id,
+        "insight": subscription.insight_id,
+        "insight_short_id": subscription.insight_short_id,
+        "resource_name": subscription.resource_name,
+        "resource_type": "insight" if subscription.dashboard_id is None else "dashboard",
+        "dashboard_export_insights": list(subscription.dashboard_export_insights),
+        "target_type": subscription.target.kind,
+        "target_value": target_value,
+        "frequency": rule.frequency,
+        "interval": rule.interval,
+        "byweekday": None if rule.byweekday is None else list(rule.byweekday),
+        "bysetpos": rule.bysetpos,
+        "count": rule.count,
+        "start_date": instant(rule.start_at),
+        "until_date": instant(rule.until_at),
+        "timezone": rule.timezone,
+        "gap": rule.gap,
+        "fold": rule.fold,
+        "catch_up": subscription.catch_up,
+        "catch_up_hours": subscription.catch_up_hours,
+        "created_at": instant(subscription.created_at),
+        "created_by": user_json(subscription.created_by),
+        "deleted": subscription.deleted,
+        "enabled": subscription.enabled,
+        "title": subscription.title,
+        "summary": rule.describe(),
+        "next_delivery_date": instant(subscription.next_delivery_date),
+        "integration_id": subscription.integration_id,
+        "invite_message": None,
+        "summary_enabled": False,
+        "summary_prompt_guide": "",
+        "last_error": subscription.last_error,
+    }
+
+
+def user_json(user: User) -> dict[str, Any]:
+    """A person, in the reference's shape."""
+    return {
+        "id": user.id,
+        "uuid": str(user.uuid),
+        "distinct_id": str(user.uuid),
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "email": user.email,
+        "is_email_verified": None,
+        "hedgehog_config": None,
+        "role_at_organization": user.role,
+    }
+
+
+def delivery_json(delivery: Delivery) -> dict[str, Any]:
+    """One delivery with its recipients and what it showed."""
+    return {
+        "id": str(delivery.id),
+        "subscription": delivery.subscription_id,
+        "temporal_workflow_id": delivery.run_id,
+        "idempotency_key": delivery.idempotency_key,
+        "trigger_type": delivery.trigger,
+        "scheduled_at": instant(delivery.scheduled_at),
+        "target_type": delivery.target_type,
+        "target_value": delivery.target_value,
+        "exported_asset_ids": list(delivery.export_ids),
+        "content_snapshot": {
+            "dashboard": None
+            if delivery.dashboard is None
+            else {"id": delivery.dashboard[0], "name": delivery.dashboard[1]},
+            "insights": list(delivery.insights),
+            "total_insight_count": len(delivery.export_ids),
+        },
+        "recipient_results": [recipient_json(recipient) for recipient in delivery.recipients],
+        "status": delivery.status,
+        "error": delivery.error,
+        "created_at": instant(delivery.created_at),
+        "last_updated_at": instant(delivery.updated_at),
+        "finished_at": instant(delivery.finished_at),
+        "change_summary": None,
+    }
+
+
+_SHOWN_AS = {
+    RecipientStatus.PENDING: "pending",
+    RecipientStatus.SENDING: "pending",
+    RecipientStatus.RETRYING: "pending",
+    RecipientStatus.UNCERTAIN: "uncertain",
+    RecipientStatus.SENT: "success",
+    RecipientStatus.FAILED: "failed",
+    RecipientStatus.SUPPRESSED: "failed",
+}
+
+
+def recipient_json(recipient: Recipient) -> dict[str, Any]:
+    """One address: the contract's word for its status, ours beside it."""
+    entry: dict[str, Any] = {
+        "recipient": recipient.address,
+        "status": _SHOWN_AS[recipient.status],
+        "state": recipient.status,
+        "attempts": recipient.attempts,
+        "sent_at": instant(recipient.sent_at),
+        "next_attempt_at": instant(recipient.next_attempt_at),
+    }
+    if recipient.error is not None:
+        entry["error"] = recipient.error
+    elif recipient.status is RecipientStatus.SUPPRESSED:
+        entry["error"] = {"type": "Suppressed", "message": "unsubscribed before it was sent"}
+    return entry
+
+
+def source_json(source: Source) -> dict[str, Any]:
+    """A source without its URL, which is write-only."""
+    return {"id": source.id, "name": source.name, "kind": source.kind, "created_at": instant(source.created_at)}
+
+
+def insight_json(insight: Insight) -> dict[str, Any]:
+    """An insight: its query and how it is drawn."""
+    return {
+        "id": insight.id,
+        "short_id": insight.short_id,
+        "name": insight.name,
+        "description": insight.description,
+        "source": insight.source_id,
+        "sql": insight.sql,
+        "display": insight.display,
+        "created_at": instant(insight.created_at),
+        "updated_at": instant(insight.updated_at),
+    }
+
+
+def dashboard_json(dashboard: Dashboard) -> dict[str, Any]:
+    """A dashboard and its insights in order."""
+    return {
+        "id": dashboard.id,
+        "name": dashboard.name,
+        "description": dashboard.description,
+        "insights": list(dashboard.tiles),
+        "created_at": instant(dashboard.created_at),
+    }
+
+
+def integration_json(integration: Integration) -> dict[str, Any]:
+    """An integration without its secret, which is write-only."""
+    return {
+        "id": integration.id,
+        "kind": integration.kind,
+        "name": integration.name,
+        "created_at": instant(integration.created_at),
+    }

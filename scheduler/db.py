@@ -1,0 +1,178 @@
+"""The database: connections, transactions, schema. Which rows there are is the models' and the store's business."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from scheduler.errors import ConfigurationError, DatabaseUnavailable
+
+BUSY_TIMEOUT_SECONDS = 15
+WRITES = "paperround_writes"
+MIGRATION_LOCK = 8420_0001
+"""PostgreSQL's advisory lock under which one process migrates at a time; any constant of ours will do."""
+
+
+class Database:
+    """SQLite (WAL) or PostgreSQL, one way to read and one to write, both short.
+
+    ``read()`` yields a connection in a read transaction, ``write()`` one in a write transaction that commits when the
+    block ends well. On SQLite a writer says so at once (``BEGIN IMMEDIATE``), so that it waits its turn instead of
+    failing half-way through [https://sqlite.org/lang_transaction.html].
+    """
+
+    def __init__(self, url: URL, *, pool_size: int = 8) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_SECONDS} if self.is_sqlite else {"connect_timeout": 5}
+        self._engine = create_async_engine(
+            url, pool_size=pool_size, max_overflow=0, connect_args=arguments, pool_pre_ping=not self.is_sqlite
+        )
+        if self.is_sqlite:
+            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to ask questions with."""
+        async with self._connected() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to change rows with; committed at the end, rolled back by an exception."""
+        async with self._connected() as connection:
+            await connection.execution_options(**{WRITES: True})
+            async with connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def rehearsal(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to change rows with, of which nothing stays: everything is rolled back at the end."""
+        async with self._connected() as connection:
+            await connection.execution_options(**{WRITES: True})
+            async with connection.begin() as transaction:
+                yield connection
+                await transaction.rollback()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        connection = self._engine.connect()
+        try:
+            await connection.start()
+        except (DBAPIError, OSError) as problem:
+            raise DatabaseUnavailable(f"{self.name} does not answer: {first_line(problem)}") from None
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    @property
+    def name(self) -> str:
+        """The database for people and messages, without its password."""
+        return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
+
+    async def migrate(self) -> bool:
+        """Bring the schema to this version's; True when there was something to do."""
+        async with self._connected() as connection:
+            await connection.execution_options(**{WRITES: True})
+            async with connection.begin():
+                return await connection.run_sync(_migrate)
+
+    async def check_schema(self) -> None:
+        """Raise :class:`ConfigurationError` unless the schema is exactly this version's."""
+        if self.is_sqlite and not sqlite_file_exists(self.url):
+            raise ConfigurationError(
+                f"no database at {self.url.database}; run `paperround init` (here, or set PAPERROUND_DATABASE_URL)"
+            )
+        async with self.read() as connection:
+            await connection.run_sync(_check_schema)
+
+    async def aclose(self) -> None:
+        """Let go of every connection."""
+        await self._engine.dispose()
+
+
+def first_line(problem: BaseException) -> str:
+    """What the driver said, in one line: its ``orig`` carries no statement and no parameters."""
+    text = str(getattr(problem, "orig", None) or problem).strip()
+    return text.splitlines()[0] if text else type(problem).__name__
+
+
+def is_busy(problem: DBAPIError) -> bool:
+    """Whether waiting may help: locked beyond its timeout, or PostgreSQL going away for a moment."""
+    return isinstance(problem, OperationalError)
+
+
+def sqlite_file_exists(url: URL) -> bool:
+    """Whether the database was ever made; opening it would make an empty one."""
+    return Path(url.database or "").exists()
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # a committed record survives a power cut: the ledger is true or it is nothing
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}",
+        "temp_store=MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("scheduler") / "migrations"))
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _migrate(connection: Connection) -> bool:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+    before = MigrationContext.configure(connection).get_current_revision()
+    _refuse_newer(before)
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    return before != _scripts().get_current_head()
+
+
+def _check_schema(connection: Connection) -> None:
+    current = MigrationContext.configure(connection).get_current_revision()
+    _refuse_newer(current)
+    if current is None:
+        raise ConfigurationError("this database is empty; run `paperround init`")
+    if current != _scripts().get_current_head():
+        raise ConfigurationError("this database has an older schema; stop the service and run `paperround init`")
+
+
+def _refuse_newer(revision: str | None) -> None:
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if revision is not None and revision not in known:
+        raise ConfigurationError(
+            f"this database has a newer schema (revision {revision}) than this paperround knows; install the newer one"
+        )

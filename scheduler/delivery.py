@@ -1,0 +1,336 @@
+"""From due to recorded: the file to read first.
+
+  subscription row ── recurrence ──▶ due ── open ──▶ delivery + recipient rows ── claim ──▶ content ──▶ render ──▶ channel
+                                      │  (one transaction)                                                           │
+                       next date ◀────┘                                   record ◀──── one outcome per recipient ◀───┘
+
+Three short transactions: open, claim, record. None is open while the network is. A crash between any two lines loses
+nothing: what was not opened is still due; what was not recorded is claimed again when its lease has run out, and is
+repeated with the same identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+import structlog
+
+from channels.base import Message, Outcome, PermanentFailure, RecipientResult, Sent, TransientFailure
+from scheduler import backoff, status
+from scheduler.catchup import Plan, plan
+from scheduler.clock import Clock
+from scheduler.content import Content, Shown
+from scheduler.db import Database
+from scheduler.lanes import Lanes
+from scheduler.recorder import Recorder
+from scheduler.status import DeliveryStatus
+from scheduler.store import claiming, opening, recording
+from scheduler.store.claiming import Claimed, ClaimedRecipient
+from scheduler.store.columns import AnyRow
+from scheduler.store.opening import DueSubscription
+from scheduler.store.recording import Attempt, Tried
+
+log = structlog.get_logger()
+Done = TypeVar("Done")
+
+BATCH = 500
+"""Due subscriptions opened in one transaction."""
+CLAIM = 100
+"""Deliveries taken in one transaction."""
+LEASE = timedelta(seconds=30)
+"""How long a dead worker's deliveries stay its own."""
+RENEWAL = LEASE / 3
+"""How often a living worker renews its leases."""
+
+
+class Outlet(Protocol):
+    """The way out, as the composition root has put it together."""
+
+    async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
+        """What this delivery says."""
+        ...
+
+    async def send(self, claimed: Claimed, message: Message) -> list[RecipientResult]:
+        """Hand it to the channel; one result a claimed recipient, in their order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a runner works with; plain values and the parts that the composition root has made."""
+
+    database: Database
+    content: Content
+    outlet: Outlet
+    clock: Clock
+    installation: UUID
+    run_id: str
+    chance: Callable[[], float] = random.random
+
+
+class Runner:
+    """One worker: ticks open and claim; sends go on beside them, each in its lane, and record themselves."""
+
+    def __init__(self, worker: Worker, *, lanes: Lanes | None = None) -> None:
+        self.work = worker
+        self.lanes = lanes or Lanes()
+        self.recorder = Recorder[Tried](self.record)
+        self.opened = 0
+        self.recorded: Counter[DeliveryStatus] = Counter()
+        self.on_recorded: Callable[[], None] = lambda: None
+        self.wake = asyncio.Event()
+        self.stopping = False
+        self._sends: set[asyncio.Task[None]] = set()
+        self._leases: Counter[UUID] = Counter()
+
+    async def tick(self, *, limit: int | None = None) -> None:
+        """One beat: open what is due, then start sending everything that is ready."""
+        self.wake.clear()
+        await self.open_due(limit=limit)
+        while batch := await self.claim():
+            self.start(batch)
+
+    # ── open ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def open_due(self, *, limit: int | None = None) -> None:
+        """Turn due occurrences into deliveries, batch by batch, until none is left (or ``limit`` are open)."""
+        while not self.stopping:
+            size = BATCH if limit is None else min(BATCH, limit - self.opened)
+            if size <= 0 or not await self.open_batch(size):
+                return
+
+    async def open_batch(self, size: int) -> bool:
+        """Open some; whether there may be more. Next dates are worked out before the transaction, not in it."""
+        now = self.work.clock()
+        async with self.work.database.read() as connection:
+            due = await opening.due(connection, now=now, limit=size)
+        plans = [planned for row in due if (planned := await self.planned(row, now=now)) is not None]
+        if not plans:
+            return False
+        async with self.work.database.write() as tx:
+            opened = await opening.open_occurrences(
+                tx, plans, installation=self.work.installation, run_id=self.work.run_id, now=now
+            )
+        self.opened += len(opened)
+        if opened:
+            log.info("deliveries.opened", count=len(opened))
+        return bool(opened) and len(due) == size
+
+    async def planned(self, row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan] | None:
+        """What opening this row does; a row nobody can make sense of is set aside, so that it stops no other."""
+        planned = await self.read_plan(row, now=now)
+        if not isinstance(planned, Exception):
+            return planned
+        reason = f"set aside: its row cannot be read ({planned}); edit its recurrence and resume it"
+        async with self.work.database.write() as tx:
+            await opening.set_aside(tx, row, reason=reason, installation=self.work.installation, now=now)
+        return None
+
+    async def read_plan(self, row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan] | Exception:
+        """What opening this row would do, or why nobody can tell."""
+        return await _isolated(_planned(row, now=now), event="subscription.broke", subscription_id=row.id)
+
+    # ── claim ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def claim(self) -> list[Claimed]:
+        """Take ready deliveries under a lease: none while stopping, or while both hands are full."""
+        room = min(CLAIM, self.lanes.room())
+        if self.stopping or room <= 0 or not await self.anything_ready():
+            return []
+        async with self.work.database.write() as tx:
+            return await claiming.claim(
+                tx,
+                now=self.work.clock(),
+                limit=room,
+                lease_for=LEASE,
+                run_id=self.work.run_id,
+                busy=self.lanes.busy(),
+                shares=self.lanes.shares(),
+            )
+
+    async def anything_ready(self) -> bool:
+        """Look before a write: an idle service only reads."""
+        async with self.work.database.read() as connection:
+            return await claiming.anything_ready(connection, now=self.work.clock())
+
+    def start(self, batch: Sequence[Claimed]) -> None:
+        """Let each claimed delivery go its way; :meth:`deliver` says which."""
+        for claimed in batch:
+            self.lanes.hold(claimed.target.kind, claimed.target.destination)
+            self._leases[claimed.lease] += 1
+            send = asyncio.create_task(self.deliver(claimed))
+            self._sends.add(send)
+            send.add_done_callback(self._sends.discard)
+
+    # ── send ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def deliver(self, claimed: Claimed) -> None:
+        """Content, message, channel, record: one delivery, when its destination's turn has come."""
+        try:
+            async with self.lanes.turn(claimed.target.destination, messages=len(claimed.insight_ids)):
+                tried = None if self.stopping else await self.attempt(claimed)
+            await (self.give_back(claimed) if tried is None else self.recorder.put(tried))
+        finally:
+            self._leases -= Counter([claimed.lease])
+            self.lanes.let_go(claimed.target.destination)
+            self.wake.set()
+
+    async def attempt(self, claimed: Claimed) -> Tried:
+        """One try at every claimed recipient; whatever happens, each has an outcome."""
+        started_at = self.work.clock()
+        trying = replace(claimed, recipients=tuple(each for each in claimed.recipients if not _worn_out(each, claimed)))
+        sent = await _isolated(self.send(trying), event="delivery.broke", delivery_id=str(claimed.id))
+        if isinstance(sent, Exception):
+            sent = claimed.export_ids, [RecipientResult(each.address, _bug(each, sent)) for each in trying.recipients]
+        export_ids, results = sent
+        answers = {each.position: result for each, result in zip(trying.recipients, results, strict=True)}
+        return Tried(
+            claimed=claimed,
+            attempts=tuple(
+                self.judged(claimed, each, answers.get(each.position, _GAVE_UP), started_at=started_at)
+                for each in claimed.recipients
+            ),
+            export_ids=export_ids,
+        )
+
+    async def send(self, claimed: Claimed) -> tuple[tuple[int, ...] | None, list[RecipientResult]]:
+        """Compute, compose and hand over; which exports were shown, and what the channel answered."""
+        if not claimed.recipients:
+            return claimed.export_ids, []
+        shown = await self.show(claimed)
+        message = await self.work.outlet.compose(claimed, shown)
+        return tuple(each.export_id for each in shown), await self.work.outlet.send(claimed, message)
+
+    async def show(self, claimed: Claimed) -> list[Shown]:
+        """What it shows: computed for its instant, or, when it is repeated, what it showed the first time."""
+        drawn = claimed.target.kind != "webhook"
+        if claimed.export_ids is not None:
+            return await self.work.content.show_again(claimed.export_ids, drawn=drawn)
+        as_of = claimed.scheduled_at or claimed.created_at
+        return await self.work.content.show(claimed.insight_ids, as_of=as_of, drawn=drawn)
+
+    # ── record ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def judged(
+        self, claimed: Claimed, recipient: ClaimedRecipient, result: RecipientResult, *, started_at: datetime
+    ) -> Attempt:
+        """What the channel's answer means for this recipient: sent, tried again at a certain time, or given up."""
+        now, outcome = self.work.clock(), result.outcome
+        retry_after = outcome.retry_after if isinstance(outcome, TransientFailure) else None
+        if retry_after is not None:
+            self.lanes.hold_off(claimed.target.destination, retry_after.total_seconds())
+        pause = backoff.pause_after(
+            recipient.in_series, kind=claimed.target.kind, retry_after=retry_after, chance=self.work.chance()
+        )
+        becomes = status.after_attempt(outcome, last_attempt=pause is None)
+        return Attempt(
+            position=recipient.position,
+            number=recipient.attempt,
+            outcome=_named(outcome),
+            status=becomes,
+            started_at=started_at,
+            finished_at=now,
+            next_attempt_at=now + pause if pause is not None and becomes in status.OPEN else None,
+            provider_id=outcome.provider_id if isinstance(outcome, Sent) else None,
+            error_type=None if isinstance(outcome, Sent) else type(outcome).__name__,
+            error_message=None if isinstance(outcome, Sent) else outcome.reason,
+            progress=result.progress or recipient.progress,
+        )
+
+    async def record(self, tried: Sequence[Tried]) -> None:
+        """Write outcomes and let go of the leases."""
+        async with self.work.database.write() as tx:
+            statuses = await recording.record(tx, tried, now=self.work.clock())
+        self.recorded.update(statuses.values())
+        self.on_recorded()
+        for each in tried:
+            log.info(
+                "delivery.recorded",
+                delivery_id=str(each.claimed.id),
+                subscription_id=each.claimed.subscription_id,
+                channel=each.claimed.target.kind,
+                status=statuses.get(each.claimed.id, "lease lost"),
+            )
+
+    # ── while it goes on, and how it ends ────────────────────────────────────────────────────────────────────────────
+
+    async def renew_leases(self) -> None:
+        """Every third of a lease, by whoever drives this runner: a slow send is never taken over."""
+        if self._leases:
+            async with self.work.database.write() as tx:
+                await claiming.renew(tx, list(self._leases), until=self.work.clock() + LEASE)
+
+    async def give_back(self, claimed: Claimed) -> None:
+        """What was not started is the next worker's, at once."""
+        async with self.work.database.write() as tx:
+            await claiming.give_back(tx, [claimed], now=self.work.clock())
+
+    async def stop(self, *, grace: timedelta) -> None:
+        """Claim nothing more, let sends finish, give back what was not started."""
+        self.stopping = True
+        if self._sends:
+            await asyncio.wait(self._sends, timeout=grace.total_seconds())
+        for send in self._sends:
+            send.cancel()
+
+    @property
+    def in_flight(self) -> int:
+        """Deliveries in this worker's hands."""
+        return len(self._sends)
+
+    async def seconds_to_next_retry(self) -> float | None:
+        """How long until something that nobody holds is ready and may be sent; None when nothing waits."""
+        async with self.work.database.read() as connection:
+            ready_at = await claiming.next_ready_at(connection)
+        if ready_at is None:
+            return None
+        return max((ready_at - self.work.clock()).total_seconds(), self.lanes.soonest_turn() or 0.0)
+
+
+async def _planned(row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan]:
+    due = opening.due_subscription(row)
+    return due, plan(due.recurrence, due_at=due.next_delivery_at, now=now, policy=due.catch_up, window=due.window)
+
+
+async def _isolated(doing: Awaitable[Done], *, event: str, **about: object) -> Done | Exception:
+    """The one place that catches everything: a bug in one row, query, template or channel stops no other delivery."""
+    try:
+        return await doing
+    except Exception as bug:
+        log.exception(event, **about)
+        return bug
+
+
+def _bug(recipient: ClaimedRecipient, bug: Exception) -> Outcome:
+    """Once it may be chance; the second time it is a bug, and no repetition mends it."""
+    reason = f"an error inside Paperround ({type(bug).__name__}); the log has the traceback"
+    return TransientFailure(reason) if recipient.in_series == 1 else PermanentFailure(reason)
+
+
+def _worn_out(recipient: ClaimedRecipient, claimed: Claimed) -> bool:
+    """Every allowed attempt ended with its worker's death: it is not tried again, lest it kill the next one."""
+    return recipient.in_series > backoff.attempts_allowed(claimed.target.kind)
+
+
+_GAVE_UP = RecipientResult(
+    "", PermanentFailure("every attempt ended without an answer: its worker stopped each time; see the log")
+)
+
+
+def _named(outcome: Outcome) -> str:
+    match outcome:
+        case Sent():
+            return "sent"
+        case TransientFailure(uncertain=True):
+            return "uncertain"
+        case TransientFailure():
+            return "transient"
+        case PermanentFailure():
+            return "permanent"

@@ -1,0 +1,1 @@
+"""A business to look at before one's own is connected."""

@@ -1,0 +1,100 @@
+"""Who may send now: bounded in all, capped and paced per destination, so that a slow one holds up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one destination of a channel stands: so many sends at once, so many seconds from message to message."""
+
+    at_once: int
+    seconds_apart: float = 0.0
+
+
+RULES: Mapping[str, Rule] = {
+    "webhook": Rule(at_once=32),
+    "email": Rule(at_once=8),
+    # https://docs.slack.dev/apis/web-api/rate-limits: one message a second a channel, short bursts allowed
+    "slack": Rule(at_once=1, seconds_apart=1.0),
+}
+
+CAPACITY = 512
+"""Deliveries a process has in its hands at most, waiting ones included: what memory is bounded by."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    rule: Rule
+    free: asyncio.Semaphore
+    held: int = 0
+    next_turn: float = 0.0
+
+
+@dataclass(slots=True)
+class Lanes:
+    """One lane a destination, for as long as something is in it. Seconds are the event loop's, not the wall clock's."""
+
+    rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
+    capacity: int = CAPACITY
+    _lanes: dict[str, _Lane] = field(default_factory=dict)
+    _held: int = 0
+
+    def room(self) -> int:
+        """How many more deliveries may be claimed."""
+        return self.capacity - self._held
+
+    def shares(self) -> dict[str, int]:
+        """How many of one claim may go to the same destination, by channel kind."""
+        return {kind: rule.at_once for kind, rule in self.rules.items()}
+
+    def busy(self) -> list[str]:
+        """The destinations for which as many are in hand as they stand at once, or whose next turn is not yet."""
+        now = asyncio.get_running_loop().time()
+        return [name for name, lane in self._lanes.items() if lane.held >= lane.rule.at_once or lane.next_turn > now]
+
+    def soonest_turn(self) -> float | None:
+        """Seconds until an idle but paced destination may be sent to again; None when there is none."""
+        now = asyncio.get_running_loop().time()
+        waits = [lane.next_turn - now for lane in self._lanes.values() if lane.held == 0 and lane.next_turn > now]
+        return min(waits, default=None)
+
+    def hold(self, kind: str, destination: str) -> None:
+        """Count a claimed delivery in; :meth:`let_go` counts it out."""
+        lane = self._lanes.get(destination)
+        if lane is None:
+            rule = self.rules[kind]
+            lane = self._lanes[destination] = _Lane(rule, asyncio.Semaphore(rule.at_once))
+        lane.held += 1
+        self._held += 1
+
+    def let_go(self, destination: str) -> None:
+        """The delivery is out of this process's hands."""
+        self._lanes[destination].held -= 1
+        self._held -= 1
+        self._forget_idle()
+
+    @asynccontextmanager
+    async def turn(self, destination: str, *, messages: int = 1) -> AsyncIterator[None]:
+        """Wait for this destination's turn; ``messages`` is how many the send will post."""
+        lane = self._lanes[destination]
+        async with lane.free:
+            loop = asyncio.get_running_loop()
+            if (wait := lane.next_turn - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            lane.next_turn = loop.time() + lane.rule.seconds_apart * messages
+            yield
+
+    def hold_off(self, destination: str, seconds: float) -> None:
+        """The provider asked for a pause: nothing goes to this destination until it is over."""
+        lane = self._lanes[destination]
+        lane.next_turn = max(lane.next_turn, asyncio.get_running_loop().time() + seconds)
+
+    def _forget_idle(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for name in [name for name, lane in self._lanes.items() if lane.held == 0 and lane.next_turn <= now]:
+            del self._lanes[name]

@@ -1,0 +1,303 @@
+"""The tables. Instants are aware UTC in Python and UTC in the database; secrets are sealed text (``*_sealed``).
+
+::
+
+    organisations ─┬─ users
+                   └─ projects ─┬─ sources ─── insights ─┬─ dashboard_tiles ─ dashboards
+                                ├─ integrations          └─ exports
+                                └─ subscriptions ── deliveries ── delivery_recipients ── attempts
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+
+from scheduler.status import DeliveryStatus, Trigger
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime. SQLite has no such type and keeps UTC text that sorts as time does."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive datetimes: nobody knows which instant they are."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Aware UTC, whatever time zone the connection speaks in."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only when the type is exactly INTEGER
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id() -> Column[int]:
+    return Column("id", Id, primary_key=True)
+
+
+def _belongs_to(table: str, *, nullable: bool = False, index: bool = True) -> Column[Any]:
+    return Column(f"{table.removesuffix('s')}_id", ForeignKey(f"{table}.id"), nullable=nullable, index=index)
+
+
+def _created_at() -> Column[datetime]:
+    return Column("created_at", Instant, nullable=False)
+
+
+installation = Table(
+    "installation",
+    metadata,
+    _id(),
+    Column("uuid", Uuid, nullable=False),  # in every idempotency key: two installations never make the same one
+    Column("key_check_sealed", Text, nullable=False),  # opens only with the key that this database was made with
+    _created_at(),
+)
+
+organisations = Table("organisations", metadata, _id(), Column("name", String(200), nullable=False), _created_at())
+
+users = Table(
+    "users",
+    metadata,
+    _id(),
+    Column("uuid", Uuid, nullable=False, unique=True),
+    _belongs_to("organisations"),
+    Column("email", String(320), nullable=False, unique=True),
+    Column("first_name", String(150), nullable=False),
+    Column("last_name", String(150), nullable=False),
+    Column("role", String(20), nullable=False),
+    _created_at(),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    _id(),
+    _belongs_to("organisations"),
+    Column("name", String(200), nullable=False),
+    Column("timezone", String(64), nullable=False),
+    _created_at(),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    _id(),
+    _belongs_to("projects", index=False),
+    Column("name", String(200), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("url_sealed", Text, nullable=False),
+    _created_at(),
+    UniqueConstraint("project_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+insights = Table(
+    "insights",
+    metadata,
+    _id(),
+    _belongs_to("projects", index=False),
+    Column("short_id", String(12), nullable=False, unique=True),
+    Column("name", String(200), nullable=False),
+    Column("description", Text, nullable=False),
+    _belongs_to("sources"),
+    Column("sql", Text, nullable=False),
+    Column("display", String(20), nullable=False),
+    _created_at(),
+    Column("updated_at", Instant, nullable=False),
+    UniqueConstraint("project_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+dashboards = Table(
+    "dashboards",
+    metadata,
+    _id(),
+    _belongs_to("projects", index=False),
+    Column("name", String(200), nullable=False),
+    Column("description", Text, nullable=False),
+    _created_at(),
+    UniqueConstraint("project_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+dashboard_tiles = Table(
+    "dashboard_tiles",
+    metadata,
+    Column("dashboard_id", ForeignKey("dashboards.id", ondelete="CASCADE"), primary_key=True),
+    Column("insight_id", ForeignKey("insights.id"), primary_key=True, index=True),
+    Column("position", Integer, nullable=False),
+)
+
+integrations = Table(
+    "integrations",
+    metadata,
+    _id(),
+    _belongs_to("projects", index=False),
+    Column("kind", String(20), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("secret_sealed", Text, nullable=False),
+    _created_at(),
+    UniqueConstraint("project_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    _id(),
+    _belongs_to("projects"),
+    Column("insight_id", ForeignKey("insights.id"), index=True),
+    Column("dashboard_id", ForeignKey("dashboards.id"), index=True),
+    Column("dashboard_export_insights", JSON, nullable=False),
+    Column("target_type", String(20), nullable=False),
+    Column("target_value", Text, nullable=False),  # as it may be shown: a webhook's host
+    Column("target_sealed", Text),  # a webhook's URL
+    Column("destination", String(300), nullable=False),  # what caps and rates go by
+    Column("integration_id", ForeignKey("integrations.id"), index=True),
+    Column("title", String(100)),
+    Column("frequency", String(10), nullable=False),
+    Column("interval", Integer, nullable=False),
+    Column("byweekday", JSON(none_as_null=True)),
+    Column("bysetpos", Integer),
+    Column("occurrence_count", Integer),  # `count` in the API; a Row has a method of that name
+    Column("start_date", Instant, nullable=False),
+    Column("until_date", Instant),
+    Column("timezone", String(64), nullable=False),
+    Column("gap", String(10), nullable=False),
+    Column("fold", String(10), nullable=False),
+    Column("catch_up", String(10), nullable=False),
+    Column("catch_up_hours", Integer, nullable=False),
+    Column("next_delivery_date", Instant),
+    Column("enabled", Boolean, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("last_error", JSON(none_as_null=True)),
+    Column("created_by_id", ForeignKey("users.id"), nullable=False, index=True),
+    _created_at(),
+    Column("updated_at", Instant, nullable=False),
+    CheckConstraint("(insight_id IS NULL) <> (dashboard_id IS NULL)", name="one_resource"),
+    CheckConstraint("interval >= 1", name="interval_positive"),
+    sqlite_autoincrement=True,
+)
+
+DUE = text("enabled AND NOT deleted AND next_delivery_date IS NOT NULL")
+Index("ix_subscriptions_due", subscriptions.c.next_delivery_date, postgresql_where=DUE, sqlite_where=DUE)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("subscription_id", ForeignKey("subscriptions.id"), nullable=False),
+    Column("trigger_type", String(20), nullable=False),
+    Column("scheduled_at", Instant),
+    Column("idempotency_key", String(80), nullable=False, unique=True),
+    Column("status", String(12), nullable=False),
+    Column("target_type", String(20), nullable=False),
+    Column("target_value", Text, nullable=False),
+    Column("target_sealed", Text),
+    Column("destination", String(300), nullable=False),
+    Column("invite_message", Text),
+    Column("exported_asset_ids", JSON(none_as_null=True)),  # null until the content was computed
+    Column("ready_at", Instant),  # when it may be claimed; while it is claimed, when its lease runs out
+    Column("lease", Uuid),  # the claim that holds it; null while nobody does
+    Column("run_id", String(80)),
+    Column("error_type", String(60)),
+    Column("error_message", String(500)),
+    _created_at(),
+    Column("updated_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+)
+
+SCHEDULED = text(f"trigger_type = '{Trigger.SCHEDULED}'")
+Index(
+    "uq_deliveries_occurrence",
+    deliveries.c.subscription_id,
+    deliveries.c.scheduled_at,
+    unique=True,
+    postgresql_where=SCHEDULED,
+    sqlite_where=SCHEDULED,
+)
+STARTING = text(f"status = '{DeliveryStatus.STARTING}'")
+Index("ix_deliveries_ready", deliveries.c.ready_at, postgresql_where=STARTING, sqlite_where=STARTING)
+Index("ix_deliveries_newest", deliveries.c.subscription_id, deliveries.c.created_at, deliveries.c.id)
+Index("ix_deliveries_run", deliveries.c.run_id)
+
+delivery_recipients = Table(
+    "delivery_recipients",
+    metadata,
+    Column("delivery_id", ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("address", Text, nullable=False),  # as it may be shown: a webhook's host
+    Column("status", String(12), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("resent_after", Integer, nullable=False),  # attempts made before a person asked for a new series
+    Column("next_attempt_at", Instant),
+    Column("provider_id", Text),
+    Column("error_type", String(60)),
+    Column("error_message", String(500)),
+    Column("progress", JSON(none_as_null=True)),
+    Column("sent_at", Instant),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery_id", Uuid, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("outcome", String(12), nullable=False),
+    Column("reason", String(500)),
+    Column("run_id", String(80)),
+    Column("started_at", Instant),
+    Column("finished_at", Instant, nullable=False),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    _id(),
+    Column("insight_id", ForeignKey("insights.id"), nullable=False, index=True),
+    Column("display", String(20), nullable=False),
+    Column("snapshot", JSON, nullable=False),
+    _created_at(),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,124 @@
+"""Every status, what may follow what, and the one place where a delivery's status is derived.
+
+Recipient::
+
+    pending ──▶ sending ──▶ sent
+                  │  ▲
+                  ▼  │ (when its time has come, or its worker died)
+               retrying / uncertain        … sending ──▶ failed, when no attempt is left or none can help
+    any that waits ──▶ suppressed          … the person unsubscribed before it was sent
+
+Delivery::
+
+    starting ──▶ completed   at least one recipient sent, or none to send to
+             ──▶ failed      nobody
+    skipped                  born so: nothing to do, with its reason
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import assert_never
+
+from channels.base import Outcome, PermanentFailure, Sent, TransientFailure
+
+
+class Trigger(StrEnum):
+    """Why a delivery exists (api-contract, ``trigger_type``)."""
+
+    SCHEDULED = "scheduled"
+    MANUAL = "manual"
+    TARGET_CHANGE = "target_change"
+    BACKFILL = "backfill"
+    RESEND = "resend"
+
+
+class DeliveryStatus(StrEnum):
+    """One occurrence on its way out."""
+
+    STARTING = "starting"
+    """Open: some recipient is still waiting for an outcome."""
+    COMPLETED = "completed"
+    """At least one recipient was sent to, or there was none to send to."""
+    FAILED = "failed"
+    """No recipient was sent to, and none will be."""
+    SKIPPED = "skipped"
+    """There was nothing to do; the reason stands in ``error``."""
+
+
+class RecipientStatus(StrEnum):
+    """One address of one delivery: the unit of retry and resend."""
+
+    PENDING = "pending"
+    """Not tried yet."""
+    SENDING = "sending"
+    """In the hands of the worker that holds the delivery's lease."""
+    SENT = "sent"
+    """The provider accepted it."""
+    RETRYING = "retrying"
+    """Refused for now; ``next_attempt_at`` says when it is tried again."""
+    UNCERTAIN = "uncertain"
+    """Handed over, but the answer was lost; it is repeated with the same identity."""
+    FAILED = "failed"
+    """No further attempt; the reason stands in its error."""
+    SUPPRESSED = "suppressed"
+    """Unsubscribed before it was sent."""
+
+
+FOLLOWS: dict[RecipientStatus, frozenset[RecipientStatus]] = {
+    RecipientStatus.PENDING: frozenset({RecipientStatus.SENDING, RecipientStatus.SUPPRESSED}),
+    RecipientStatus.SENDING: frozenset(
+        {
+            RecipientStatus.SENT,
+            RecipientStatus.RETRYING,
+            RecipientStatus.UNCERTAIN,
+            RecipientStatus.FAILED,
+            RecipientStatus.PENDING,  # given back before it was started
+            RecipientStatus.SENDING,  # its worker died; the next one has it
+        }
+    ),
+    RecipientStatus.RETRYING: frozenset({RecipientStatus.SENDING, RecipientStatus.SUPPRESSED}),
+    RecipientStatus.UNCERTAIN: frozenset({RecipientStatus.SENDING, RecipientStatus.SUPPRESSED}),
+    RecipientStatus.SENT: frozenset(),
+    RecipientStatus.FAILED: frozenset({RecipientStatus.PENDING}),  # a person asked to resend
+    RecipientStatus.SUPPRESSED: frozenset(),
+}
+"""What may follow what. SQL that moves a recipient names the status it moves from: :func:`may_become`."""
+
+OPEN = frozenset(
+    {RecipientStatus.PENDING, RecipientStatus.SENDING, RecipientStatus.RETRYING, RecipientStatus.UNCERTAIN}
+)
+"""An outcome is still to come."""
+
+
+def may_become(status: RecipientStatus) -> list[RecipientStatus]:
+    """The statuses a recipient may have just before it becomes ``status``, for a WHERE."""
+    return [before for before, after in FOLLOWS.items() if status in after]
+
+
+def after_attempt(outcome: Outcome, *, last_attempt: bool) -> RecipientStatus:
+    """What a recipient becomes by the answer to one attempt."""
+    match outcome:
+        case Sent():
+            return RecipientStatus.SENT
+        case PermanentFailure():
+            return RecipientStatus.FAILED
+        case TransientFailure() if last_attempt:
+            return RecipientStatus.FAILED
+        case TransientFailure(uncertain=True):
+            return RecipientStatus.UNCERTAIN
+        case TransientFailure():
+            return RecipientStatus.RETRYING
+        case _:
+            assert_never(outcome)
+
+
+def of_delivery(recipients: Iterable[RecipientStatus]) -> DeliveryStatus:
+    """A delivery's status, derived from its recipients: the only place that decides it."""
+    statuses = set(recipients)
+    if statuses & OPEN:
+        return DeliveryStatus.STARTING
+    if RecipientStatus.FAILED in statuses and RecipientStatus.SENT not in statuses:
+        return DeliveryStatus.FAILED
+    return DeliveryStatus.COMPLETED

@@ -1,0 +1,264 @@
+"""Taking ready deliveries under a lease, keeping them while they are sent, giving them back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import and_, case, func, insert, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.models import attempts as attempts_table
+from scheduler.models import dashboards, deliveries, delivery_recipients, insights, projects, subscriptions, users
+from scheduler.recurrence import Recurrence
+from scheduler.status import DeliveryStatus, RecipientStatus, Trigger, may_become
+from scheduler.store.columns import AnyRow, Target, recurrence_of
+
+CANDIDATES = 4
+"""A claim looks at so many times the rows it may take, so that one crowded destination does not hide the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRecipient:
+    """One address to try now; ``attempt`` counts this try (1, 2, 3 …), ``in_series`` from the last resend on."""
+
+    position: int
+    address: str
+    attempt: int
+    in_series: int
+    progress: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery in this worker's hands until its lease runs out, with all that sending it needs."""
+
+    id: UUID
+    lease: UUID
+    trigger: Trigger
+    scheduled_at: datetime | None
+    created_at: datetime
+    target: Target
+    invite_message: str | None
+    export_ids: tuple[int, ...] | None
+    subscription_id: int
+    title: str | None
+    recurrence: Recurrence
+    next_delivery_at: datetime | None
+    insight_ids: tuple[int, ...]
+    dashboard: tuple[int, str] | None
+    resource_name: str
+    integration_id: int | None
+    project: tuple[int, str]
+    subscriber: str
+    recipients: tuple[ClaimedRecipient, ...] = field(default=())
+
+
+async def claim(
+    tx: AsyncConnection,
+    *,
+    now: datetime,
+    limit: int,
+    lease_for: timedelta,
+    run_id: str,
+    busy: Collection[str],
+    shares: Mapping[str, int],
+) -> list[Claimed]:
+    """Take ready deliveries exclusively, the longest waiting first; nothing that goes to a busy destination.
+
+    ``shares``: at most so many for one destination, by channel kind. A delivery whose worker died is ready again when
+    its lease has run out; its recipients' lost attempts are recorded as uncertain.
+    """
+    lease = uuid4()
+    ids = await _take(
+        tx, now=now, limit=limit, until=now + lease_for, lease=lease, run_id=run_id, busy=busy, shares=shares
+    )
+    if not ids:
+        return []
+    await _record_lost_attempts(tx, ids, now=now)
+    await tx.execute(
+        update(delivery_recipients)
+        .where(delivery_recipients.c.delivery_id.in_(ids), _is_ready(now))
+        .values(status=RecipientStatus.SENDING, attempts=delivery_recipients.c.attempts + 1, next_attempt_at=None)
+    )
+    return await _claimed(tx, ids, lease)
+
+
+def _is_ready(now: datetime) -> Any:
+    status, at = delivery_recipients.c.status, delivery_recipients.c.next_attempt_at
+    return and_(status.in_(may_become(RecipientStatus.SENDING)), or_(at.is_(None), at <= now))
+
+
+async def _take(
+    tx: AsyncConnection,
+    *,
+    now: datetime,
+    limit: int,
+    until: datetime,
+    lease: UUID,
+    run_id: str,
+    busy: Collection[str],
+    shares: Mapping[str, int],
+) -> list[UUID]:
+    candidates = (
+        select(deliveries.c.id, deliveries.c.destination, deliveries.c.target_type, deliveries.c.ready_at)
+        .where(
+            deliveries.c.status == DeliveryStatus.STARTING,
+            deliveries.c.ready_at <= now,
+            deliveries.c.destination.not_in(busy),
+        )
+        .order_by(deliveries.c.ready_at)
+        .limit(CANDIDATES * limit)
+        .with_for_update(skip_locked=True)
+        .cte("candidates")
+    )
+    rank = func.row_number().over(partition_by=candidates.c.destination, order_by=candidates.c.ready_at)
+    ranked = select(candidates, rank.label("rank")).cte("ranked")
+    share = case(shares, value=ranked.c.target_type, else_=1)
+    chosen = select(ranked.c.id).where(ranked.c.rank <= share).order_by(ranked.c.ready_at).limit(limit)
+    taken = await tx.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_(chosen.scalar_subquery()))
+        .values(lease=lease, ready_at=until, run_id=run_id, updated_at=now)
+        .returning(deliveries.c.id)
+    )
+    return list(taken.scalars())
+
+
+async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> None:
+    lost = select(
+        delivery_recipients.c.delivery_id,
+        delivery_recipients.c.position,
+        delivery_recipients.c.attempts,
+        literal(RecipientStatus.UNCERTAIN.value),
+        literal("the worker stopped before it could record the outcome"),
+        literal(now, deliveries.c.updated_at.type),
+    ).where(delivery_recipients.c.delivery_id.in_(ids), delivery_recipients.c.status == RecipientStatus.SENDING)
+    names = ["delivery_id", "position", "attempt", "outcome", "reason", "finished_at"]
+    await tx.execute(insert(attempts_table).from_select(names, lost))
+
+
+_CLAIMED = (
+    select(
+        deliveries.c.id.label("delivery_id"),
+        deliveries.c.trigger_type,
+        deliveries.c.scheduled_at,
+        deliveries.c.created_at.label("opened_at"),
+        deliveries.c.target_type.label("kind"),
+        deliveries.c.target_value.label("target"),
+        deliveries.c.target_sealed.label("sealed"),
+        deliveries.c.destination.label("goes_to"),
+        deliveries.c.invite_message,
+        deliveries.c.exported_asset_ids,
+        subscriptions,
+        func.coalesce(dashboards.c.name, insights.c.name).label("resource_name"),
+        projects.c.name.label("project_name"),
+        users.c.first_name,
+        users.c.email,
+    )
+    .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+    .join(projects, projects.c.id == subscriptions.c.project_id)
+    .join(users, users.c.id == subscriptions.c.created_by_id)
+    .outerjoin(insights, insights.c.id == subscriptions.c.insight_id)
+    .outerjoin(dashboards, dashboards.c.id == subscriptions.c.dashboard_id)
+)
+
+
+async def _claimed(tx: AsyncConnection, ids: Sequence[UUID], lease: UUID) -> list[Claimed]:
+    waiting: dict[UUID, list[ClaimedRecipient]] = {id_: [] for id_ in ids}
+    recipients = await tx.execute(
+        select(delivery_recipients)
+        .where(delivery_recipients.c.delivery_id.in_(ids), delivery_recipients.c.status == RecipientStatus.SENDING)
+        .order_by(delivery_recipients.c.position)
+    )
+    for row in recipients:
+        waiting[row.delivery_id].append(_recipient(row))
+    rows = await tx.execute(_CLAIMED.where(deliveries.c.id.in_(ids)).order_by(deliveries.c.created_at))
+    return [_claimed_delivery(row, lease, tuple(waiting[row.delivery_id])) for row in rows]
+
+
+def _recipient(row: AnyRow) -> ClaimedRecipient:
+    return ClaimedRecipient(row.position, row.address, row.attempts, row.attempts - row.resent_after, row.progress)
+
+
+def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipient, ...]) -> Claimed:
+    addresses = tuple(recipient.address for recipient in recipients)
+    return Claimed(
+        id=row.delivery_id,
+        lease=lease,
+        trigger=Trigger(row.trigger_type),
+        scheduled_at=row.scheduled_at,
+        created_at=row.opened_at,
+        target=Target(row.kind, row.target, row.sealed, row.goes_to, addresses),
+        invite_message=row.invite_message,
+        export_ids=None if row.exported_asset_ids is None else tuple(row.exported_asset_ids),
+        subscription_id=row.id,
+        title=row.title,
+        recurrence=recurrence_of(row),
+        next_delivery_at=row.next_delivery_date,
+        insight_ids=tuple(row.dashboard_export_insights) if row.insight_id is None else (row.insight_id,),
+        dashboard=None if row.dashboard_id is None else (row.dashboard_id, row.resource_name),
+        resource_name=row.resource_name,
+        integration_id=row.integration_id,
+        project=(row.project_id, row.project_name),
+        subscriber=row.first_name or row.email,
+        recipients=recipients,
+    )
+
+
+async def renew(tx: AsyncConnection, leases: Collection[UUID], *, until: datetime) -> None:
+    """A living worker keeps what it holds."""
+    await tx.execute(update(deliveries).where(deliveries.c.lease.in_(leases)).values(ready_at=until))
+
+
+async def give_back(tx: AsyncConnection, claimed: Sequence[Claimed], *, now: datetime) -> None:
+    """Untried deliveries are ready for the next worker, as if they had never been claimed."""
+    for delivery in claimed:
+        held = await tx.execute(
+            update(deliveries)
+            .where(deliveries.c.id == delivery.id, deliveries.c.lease == delivery.lease)
+            .values(lease=None, ready_at=now, updated_at=now)
+        )
+        if held.rowcount == 1:
+            await tx.execute(
+                update(delivery_recipients)
+                .where(
+                    delivery_recipients.c.delivery_id == delivery.id,
+                    delivery_recipients.c.status == RecipientStatus.SENDING,
+                )
+                .values(status=RecipientStatus.PENDING, attempts=delivery_recipients.c.attempts - 1)
+            )
+
+
+async def next_ready_at(connection: AsyncConnection) -> datetime | None:
+    """When the next delivery that nobody holds may be claimed: new work, or a retry that falls due."""
+    earliest = await connection.execute(
+        select(func.min(deliveries.c.ready_at)).where(
+            deliveries.c.status == DeliveryStatus.STARTING, deliveries.c.lease.is_(None)
+        )
+    )
+    found: datetime | None = earliest.scalar_one()
+    return found
+
+
+async def anything_ready(connection: AsyncConnection, *, now: datetime) -> bool:
+    """Whether a claim is worth a write: something is ready, or a dead worker's lease has run out."""
+    found = await connection.execute(
+        select(deliveries.c.id)
+        .where(deliveries.c.status == DeliveryStatus.STARTING, deliveries.c.ready_at <= now)
+        .limit(1)
+    )
+    return found.first() is not None
+
+
+async def count_by_status(connection: AsyncConnection, run_id: str) -> dict[str, int]:
+    """How many deliveries of a run have come to each status."""
+    rows = await connection.execute(
+        select(deliveries.c.status, func.count().label("total"))
+        .where(deliveries.c.run_id == run_id)
+        .group_by(deliveries.c.status)
+    )
+    return {row.status: row.total for row in rows}

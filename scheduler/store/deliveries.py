@@ -1,0 +1,215 @@
+"""The ledger, read: deliveries with their recipients and what they showed; and asking for one to be sent again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.errors import Conflict, NotFound
+from scheduler.models import dashboards, deliveries, delivery_recipients, exports, subscriptions
+from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
+
+PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One address and what became of it."""
+
+    address: str
+    status: RecipientStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    provider_id: str | None
+    error: dict[str, str] | None
+    progress: dict[str, Any] | None
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One occurrence on its way out, with its history."""
+
+    id: UUID
+    subscription_id: int
+    trigger: Trigger
+    scheduled_at: datetime | None
+    idempotency_key: str
+    status: DeliveryStatus
+    target_type: str
+    target_value: str
+    run_id: str | None
+    export_ids: tuple[int, ...]
+    dashboard: tuple[int, str] | None
+    insights: tuple[dict[str, Any], ...]
+    error: dict[str, str] | None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    recipients: tuple[Recipient, ...]
+
+
+async def find(connection: AsyncConnection, project_id: int, delivery_id: UUID) -> Delivery:
+    """One of the project's deliveries. Raises :class:`NotFound`."""
+    found = await _read(connection, [deliveries.c.id == delivery_id, subscriptions.c.project_id == project_id])
+    if not found:
+        raise NotFound(f"no delivery {delivery_id} in this project; `paperround deliveries list` shows the newest")
+    return found[0]
+
+
+async def newest(
+    connection: AsyncConnection,
+    project_id: int,
+    *,
+    subscription_id: int | None = None,
+    status: DeliveryStatus | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int = PAGE,
+) -> list[Delivery]:
+    """A page of deliveries, newest first; ``before`` is the last one of the page before."""
+    conditions: list[ColumnElement[bool]] = [subscriptions.c.project_id == project_id]
+    if subscription_id is not None:
+        conditions.append(deliveries.c.subscription_id == subscription_id)
+    if status is not None:
+        conditions.append(deliveries.c.status == status)
+    if before is not None:
+        created_at, id_ = before
+        older = deliveries.c.created_at < created_at
+        conditions.append(or_(older, and_(deliveries.c.created_at == created_at, deliveries.c.id < id_)))
+    return await _read(connection, conditions, newest_first=True, limit=limit)
+
+
+async def of_run(connection: AsyncConnection, run_id: str) -> AsyncIterator[Delivery]:
+    """What one run had in its hands, in the order it was opened; read page by page, however many there are."""
+    conditions: list[ColumnElement[bool]] = [deliveries.c.run_id == run_id]
+    page = await _read(connection, conditions, limit=PAGE)
+    while page:
+        for delivery in page:
+            yield delivery
+        last = page[-1]
+        later = deliveries.c.created_at > last.created_at
+        same = and_(deliveries.c.created_at == last.created_at, deliveries.c.id > last.id)
+        page = await _read(connection, [*conditions, or_(later, same)], limit=PAGE)
+
+
+async def _read(
+    connection: AsyncConnection,
+    conditions: Sequence[ColumnElement[bool]],
+    *,
+    newest_first: bool = False,
+    limit: int = 1,
+) -> list[Delivery]:
+    order = [deliveries.c.created_at, deliveries.c.id]
+    rows = (
+        await connection.execute(
+            select(deliveries, subscriptions.c.dashboard_id, dashboards.c.name.label("dashboard_name"))
+            .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+            .outerjoin(dashboards, dashboards.c.id == subscriptions.c.dashboard_id)
+            .where(*conditions)
+            .order_by(*(column.desc() if newest_first else column for column in order))
+            .limit(limit)
+        )
+    ).all()
+    recipients = await _recipients(connection, [row.id for row in rows])
+    shown = await _exports(connection, {id_ for row in rows for id_ in row.exported_asset_ids or ()})
+    return [
+        Delivery(
+            id=row.id,
+            subscription_id=row.subscription_id,
+            trigger=Trigger(row.trigger_type),
+            scheduled_at=row.scheduled_at,
+            idempotency_key=row.idempotency_key,
+            status=DeliveryStatus(row.status),
+            target_type=row.target_type,
+            target_value=row.target_value,
+            run_id=row.run_id,
+            export_ids=tuple(row.exported_asset_ids or ()),
+            dashboard=None if row.dashboard_id is None else (row.dashboard_id, row.dashboard_name),
+            insights=tuple(shown[id_] for id_ in row.exported_asset_ids or () if id_ in shown),
+            error=_error(row.error_type, row.error_message),
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            finished_at=row.finished_at,
+            recipients=tuple(recipients[row.id]),
+        )
+        for row in rows
+    ]
+
+
+async def _recipients(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[Recipient]]:
+    found: dict[UUID, list[Recipient]] = {id_: [] for id_ in ids}
+    rows = await connection.execute(
+        select(delivery_recipients)
+        .where(delivery_recipients.c.delivery_id.in_(ids))
+        .order_by(delivery_recipients.c.delivery_id, delivery_recipients.c.position)
+    )
+    for row in rows:
+        found[row.delivery_id].append(
+            Recipient(
+                address=row.address,
+                status=RecipientStatus(row.status),
+                attempts=row.attempts,
+                next_attempt_at=row.next_attempt_at,
+                provider_id=row.provider_id,
+                error=_error(row.error_type, row.error_message),
+                progress=row.progress,
+                sent_at=row.sent_at,
+            )
+        )
+    return found
+
+
+async def _exports(connection: AsyncConnection, ids: set[int]) -> dict[int, dict[str, Any]]:
+    rows = await connection.execute(select(exports.c.id, exports.c.snapshot).where(exports.c.id.in_(ids)))
+    return {row.id: row.snapshot for row in rows}
+
+
+def _error(type_: str | None, message: str | None) -> dict[str, str] | None:
+    return None if type_ is None else {"type": type_, "message": message or ""}
+
+
+async def send_again(tx: AsyncConnection, delivery: Delivery, *, now: datetime) -> int:
+    """Make the failed recipients of an ended delivery ready once more, with a full set of attempts; how many.
+
+    Raises :class:`Conflict` when nobody failed or the delivery is still in progress.
+    """
+    revived = await tx.execute(
+        update(delivery_recipients)
+        .where(
+            delivery_recipients.c.delivery_id == delivery.id,
+            delivery_recipients.c.status == RecipientStatus.FAILED,
+        )
+        .values(
+            status=RecipientStatus.PENDING,
+            resent_after=delivery_recipients.c.attempts,
+            next_attempt_at=None,
+            error_type=None,
+            error_message=None,
+        )
+    )
+    moved = await tx.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.id == delivery.id,
+            deliveries.c.status.in_([DeliveryStatus.FAILED, DeliveryStatus.COMPLETED]),
+        )
+        .values(
+            status=DeliveryStatus.STARTING,
+            ready_at=now,
+            finished_at=None,
+            error_type=None,
+            error_message=None,
+            updated_at=now,
+        )
+    )
+    if revived.rowcount == 0 or moved.rowcount == 0:
+        raise Conflict(
+            f"delivery {delivery.id} is {delivery.status} and has no failed recipient: nothing to send again"
+        )
+    return revived.rowcount

@@ -1,0 +1,229 @@
+"""What is due, and opening it: a delivery row each, and the next date, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.catchup import CatchUp, Opening, Plan
+from scheduler.models import deliveries, delivery_recipients, subscriptions
+from scheduler.recurrence import Recurrence
+from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
+from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
+
+LONGEST_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DueSubscription:
+    """A subscription whose next date has come, with what opening it needs."""
+
+    id: int
+    next_delivery_at: datetime
+    recurrence: Recurrence
+    catch_up: CatchUp
+    window: timedelta
+    target: Target
+
+
+async def due(connection: AsyncConnection, *, now: datetime, limit: int) -> Sequence[AnyRow]:
+    """The subscriptions whose next date has come, the longest waiting first.
+
+    Rows, for once: :func:`due_subscription` makes sense of one, and a bad one must not spoil the batch.
+    """
+    rows = await connection.execute(
+        select(subscriptions)
+        .where(
+            subscriptions.c.enabled,
+            ~subscriptions.c.deleted,
+            subscriptions.c.next_delivery_date.is_not(None),
+            subscriptions.c.next_delivery_date <= now,
+        )
+        .order_by(subscriptions.c.next_delivery_date)
+        .limit(limit)
+    )
+    return rows.all()
+
+
+def due_subscription(row: AnyRow) -> DueSubscription:
+    """A subscription's row as the values that opening works with. Raises whatever a corrupt row makes it raise."""
+    return DueSubscription(
+        id=row.id,
+        next_delivery_at=row.next_delivery_date,
+        recurrence=recurrence_of(row),
+        catch_up=CatchUp(row.catch_up),
+        window=timedelta(hours=row.catch_up_hours),
+        target=target_of(row),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A delivery about to be opened, with its recipients; born ``skipped`` when it has a reason to be."""
+
+    id: UUID
+    subscription_id: int
+    trigger: Trigger
+    target: Target
+    scheduled_at: datetime | None = None
+    invite_message: str | None = None
+    skipped_because: str | None = None
+
+
+def occurrence_id(installation: UUID, subscription_id: int, occurrence_at: datetime) -> UUID:
+    """The delivery's id and idempotency key: derived, so that every machine and every attempt has the same."""
+    return uuid5(installation, f"{subscription_id}/{occurrence_at.isoformat()}")
+
+
+def scheduled(installation: UUID, subscription_id: int, target: Target, opening: Opening) -> NewDelivery:
+    """The delivery of one occurrence."""
+    return NewDelivery(
+        id=occurrence_id(installation, subscription_id, opening.occurrence_at),
+        subscription_id=subscription_id,
+        trigger=Trigger.SCHEDULED,
+        target=target,
+        scheduled_at=opening.occurrence_at,
+        skipped_because=opening.skipped_because,
+    )
+
+
+async def open_occurrences(
+    tx: AsyncConnection,
+    plans: Sequence[tuple[DueSubscription, Plan]],
+    *,
+    installation: UUID,
+    run_id: str,
+    now: datetime,
+) -> list[NewDelivery]:
+    """Open what is planned and advance the next dates; what another worker opened first is left out.
+
+    Guarded twice: by the date that was read, and by what the ledger already has of the same subscription (a clock that
+    went back, a schedule edited to and fro).
+    """
+    if not plans:
+        return []
+    read = {due_row.id: due_row.next_delivery_at for due_row, _ in plans}
+    mine = await _still_due(tx, read)
+    taken = await _already_open(tx, mine, since=min(read.values()))
+    fresh = [
+        scheduled(installation, due_row.id, due_row.target, opening)
+        for due_row, plan in plans
+        if due_row.id in mine
+        for opening in plan.openings
+        if (due_row.id, opening.occurrence_at) not in taken
+    ]
+    if mine:
+        await tx.execute(
+            update(subscriptions)
+            .where(subscriptions.c.id == bindparam("of_id"))
+            .values(next_delivery_date=bindparam("at")),
+            [{"of_id": due_row.id, "at": plan.next_delivery_at} for due_row, plan in plans if due_row.id in mine],
+        )
+    await insert_deliveries(tx, fresh, now=now, run_id=run_id)
+    return fresh
+
+
+async def _still_due(tx: AsyncConnection, read: Mapping[int, datetime]) -> set[int]:
+    """Lock the rows whose date is still the one that was read (SQLite's writer holds them all already)."""
+    rows = await tx.execute(
+        select(subscriptions.c.id, subscriptions.c.next_delivery_date)
+        .where(subscriptions.c.id.in_(read), subscriptions.c.enabled, ~subscriptions.c.deleted)
+        .with_for_update(skip_locked=True)
+    )
+    return {row.id for row in rows if row.next_delivery_date == read[row.id]}
+
+
+async def _already_open(tx: AsyncConnection, ids: Collection[int], *, since: datetime) -> set[tuple[int, datetime]]:
+    rows = await tx.execute(
+        select(deliveries.c.subscription_id, deliveries.c.scheduled_at).where(
+            deliveries.c.subscription_id.in_(ids),
+            deliveries.c.trigger_type == Trigger.SCHEDULED,
+            deliveries.c.scheduled_at >= since,
+        )
+    )
+    return {(row.subscription_id, row.scheduled_at) for row in rows}
+
+
+async def insert_deliveries(
+    tx: AsyncConnection, fresh: Sequence[NewDelivery], *, now: datetime, run_id: str = "paperround"
+) -> None:
+    """The rows of new deliveries and, unless they are skipped, of their recipients."""
+    if not fresh:
+        return
+    await tx.execute(insert(deliveries), [_delivery_row(delivery, run_id, now) for delivery in fresh])
+    recipients = [
+        {
+            "delivery_id": delivery.id,
+            "position": position,
+            "address": address,
+            "status": RecipientStatus.PENDING,
+            "attempts": 0,
+            "resent_after": 0,
+        }
+        for delivery in fresh
+        if delivery.skipped_because is None
+        for position, address in enumerate(delivery.target.addresses)
+    ]
+    if recipients:
+        await tx.execute(insert(delivery_recipients), recipients)
+
+
+def _delivery_row(delivery: NewDelivery, run_id: str, now: datetime) -> dict[str, Any]:
+    skipped = delivery.skipped_because is not None
+    return {
+        "id": delivery.id,
+        "subscription_id": delivery.subscription_id,
+        "trigger_type": delivery.trigger,
+        "scheduled_at": delivery.scheduled_at,
+        "idempotency_key": str(delivery.id),
+        "status": DeliveryStatus.SKIPPED if skipped else DeliveryStatus.STARTING,
+        "target_type": delivery.target.kind,
+        "target_value": delivery.target.value,
+        "target_sealed": delivery.target.sealed,
+        "destination": delivery.target.destination,
+        "invite_message": delivery.invite_message,
+        "ready_at": None if skipped else now,
+        "run_id": run_id,
+        "error_type": "Skipped" if skipped else None,
+        "error_message": delivery.skipped_because,
+        "created_at": now,
+        "updated_at": now,
+        "finished_at": now if skipped else None,
+    }
+
+
+async def disable(tx: AsyncConnection, subscription_id: int, *, reason: str, now: datetime) -> bool:
+    """The system's doing, once: False when it was disabled or deleted already."""
+    moved = await tx.execute(
+        update(subscriptions)
+        .where(subscriptions.c.id == subscription_id, subscriptions.c.enabled, ~subscriptions.c.deleted)
+        .values(enabled=False, last_error={"type": "Disabled", "message": reason[:LONGEST_ERROR]}, updated_at=now)
+    )
+    return moved.rowcount == 1
+
+
+async def next_due_at(connection: AsyncConnection) -> datetime | None:
+    """The earliest next date of all subscriptions."""
+    earliest = await connection.execute(
+        select(func.min(subscriptions.c.next_delivery_date)).where(
+            subscriptions.c.enabled, ~subscriptions.c.deleted, subscriptions.c.next_delivery_date.is_not(None)
+        )
+    )
+    found: datetime | None = earliest.scalar_one()
+    return found
+
+
+async def set_aside(tx: AsyncConnection, row: AnyRow, *, reason: str, installation: UUID, now: datetime) -> None:
+    """Disable a subscription whose row makes no sense, and record the occurrence it cannot have as skipped."""
+    if not await disable(tx, row.id, reason=reason, now=now):
+        return
+    target = Target(row.target_type, row.target_value, row.target_sealed, row.destination, ())
+    await insert_deliveries(
+        tx, [scheduled(installation, row.id, target, Opening(row.next_delivery_date, reason))], now=now
+    )

@@ -1,0 +1,199 @@
+"""Outcomes, and the statuses that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, func, insert, null, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from scheduler.models import attempts as attempts_table
+from scheduler.models import deliveries, delivery_recipients, subscriptions
+from scheduler.status import DeliveryStatus, RecipientStatus, of_delivery
+from scheduler.store.claiming import Claimed
+from scheduler.store.columns import AnyRow
+
+LONGEST_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attempt at one recipient came to, and what the recipient becomes by it."""
+
+    position: int
+    number: int
+    outcome: str
+    status: RecipientStatus
+    started_at: datetime
+    finished_at: datetime
+    next_attempt_at: datetime | None = None
+    provider_id: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    progress: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One claimed delivery after its attempts, ready to be recorded."""
+
+    claimed: Claimed
+    attempts: tuple[Attempt, ...]
+    export_ids: tuple[int, ...] | None
+
+
+async def record(tx: AsyncConnection, tried: Sequence[Tried], *, now: datetime) -> dict[UUID, DeliveryStatus]:
+    """Write outcomes, derive each delivery's status, let go of the leases; the status each delivery has now.
+
+    A delivery whose lease was lost meanwhile is left to the worker that has it: it is missing from the answer.
+    """
+    held = await _held(tx, {each.claimed.lease for each in tried})
+    mine = [each for each in tried if (each.claimed.id, each.claimed.lease) in held]
+    if not mine:
+        return {}
+    await _record_attempts(tx, mine)
+    rows = {each.claimed.id: each for each in mine}
+    statuses = await _finish_deliveries(tx, rows, now=now)
+    await _record_on_subscriptions(tx, rows, statuses, now=now)
+    return statuses
+
+
+async def _held(tx: AsyncConnection, leases: Collection[UUID]) -> set[tuple[UUID, UUID]]:
+    rows = await tx.execute(
+        select(deliveries.c.id, deliveries.c.lease).where(deliveries.c.lease.in_(leases)).with_for_update()
+    )
+    return {(row.id, row.lease) for row in rows}
+
+
+async def _record_attempts(tx: AsyncConnection, tried: Iterable[Tried]) -> None:
+    rows = [(each.claimed, attempt) for each in tried for attempt in each.attempts]
+    if not rows:
+        return
+    await tx.execute(
+        update(delivery_recipients)
+        .where(
+            delivery_recipients.c.delivery_id == bindparam("of_delivery"),
+            delivery_recipients.c.position == bindparam("at_position"),
+            delivery_recipients.c.status == RecipientStatus.SENDING,
+        )
+        .values(
+            status=bindparam("becomes"),
+            next_attempt_at=bindparam("again_at"),
+            provider_id=bindparam("accepted_as"),
+            error_type=bindparam("problem"),
+            error_message=bindparam("reason"),
+            progress=bindparam("so_far"),
+            sent_at=bindparam("accepted_at"),
+        ),
+        [
+            {
+                "of_delivery": claimed.id,
+                "at_position": attempt.position,
+                "becomes": attempt.status,
+                "again_at": attempt.next_attempt_at,
+                "accepted_as": attempt.provider_id,
+                "problem": attempt.error_type,
+                "reason": _cut(attempt.error_message),
+                "so_far": attempt.progress,
+                "accepted_at": attempt.finished_at if attempt.status is RecipientStatus.SENT else None,
+            }
+            for claimed, attempt in rows
+        ],
+    )
+    await tx.execute(
+        insert(attempts_table),
+        [
+            {
+                "delivery_id": claimed.id,
+                "position": attempt.position,
+                "attempt": attempt.number,
+                "outcome": attempt.outcome,
+                "reason": _cut(attempt.error_message),
+                "started_at": attempt.started_at,
+                "finished_at": attempt.finished_at,
+            }
+            for claimed, attempt in rows
+        ],
+    )
+
+
+async def _finish_deliveries(
+    tx: AsyncConnection, tried: Mapping[UUID, Tried], *, now: datetime
+) -> dict[UUID, DeliveryStatus]:
+    recipients: dict[UUID, list[AnyRow]] = {id_: [] for id_ in tried}
+    rows = await tx.execute(
+        select(delivery_recipients)
+        .where(delivery_recipients.c.delivery_id.in_(tried))
+        .order_by(delivery_recipients.c.delivery_id, delivery_recipients.c.position)
+    )
+    for row in rows:
+        recipients[row.delivery_id].append(row)
+    ends = {id_: _delivery_after(recipients[id_], now=now) for id_ in tried}
+    await tx.execute(
+        update(deliveries)
+        .where(deliveries.c.id == bindparam("of_id"), deliveries.c.status == DeliveryStatus.STARTING)
+        .values(
+            status=bindparam("becomes"),
+            lease=null(),
+            ready_at=bindparam("again_at"),
+            exported_asset_ids=func.coalesce(
+                bindparam("shown", type_=deliveries.c.exported_asset_ids.type), deliveries.c.exported_asset_ids
+            ),
+            error_type=bindparam("problem"),
+            error_message=bindparam("reason"),
+            updated_at=now,
+            finished_at=bindparam("ended_at"),
+        ),
+        [{"of_id": id_, "shown": _listed(tried[id_].export_ids), **end} for id_, end in ends.items()],
+    )
+    return {id_: end["becomes"] for id_, end in ends.items()}
+
+
+def _delivery_after(recipients: Sequence[AnyRow], *, now: datetime) -> dict[str, Any]:
+    status = of_delivery(RecipientStatus(row.status) for row in recipients)
+    failed = next((row for row in recipients if row.status == RecipientStatus.FAILED), None)
+    shows_error = status is DeliveryStatus.FAILED and failed is not None
+    return {
+        "becomes": status,
+        "again_at": min((row.next_attempt_at or now for row in recipients if row.status in _WAITING), default=None),
+        "problem": failed.error_type if shows_error and failed is not None else None,
+        "reason": failed.error_message if shows_error and failed is not None else None,
+        "ended_at": None if status is DeliveryStatus.STARTING else now,
+    }
+
+
+_WAITING = (RecipientStatus.PENDING, RecipientStatus.RETRYING, RecipientStatus.UNCERTAIN)
+
+
+async def _record_on_subscriptions(
+    tx: AsyncConnection, tried: Mapping[UUID, Tried], statuses: Mapping[UUID, DeliveryStatus], *, now: datetime
+) -> None:
+    """``last_error`` is the newest ending's: the reason of a failure, nothing after a success."""
+    fine = {
+        tried[id_].claimed.subscription_id for id_, status in statuses.items() if status is DeliveryStatus.COMPLETED
+    }
+    if fine:
+        await tx.execute(
+            update(subscriptions)
+            .where(subscriptions.c.id.in_(fine), subscriptions.c.last_error.is_not(None), subscriptions.c.enabled)
+            .values(last_error=None, updated_at=now)
+        )
+    for id_ in (id_ for id_, status in statuses.items() if status is DeliveryStatus.FAILED):
+        problem = next(attempt for attempt in tried[id_].attempts if attempt.status is RecipientStatus.FAILED)
+        await tx.execute(
+            update(subscriptions)
+            .where(subscriptions.c.id == tried[id_].claimed.subscription_id)
+            .values(last_error={"type": problem.error_type, "message": _cut(problem.error_message)}, updated_at=now)
+        )
+
+
+def _cut(text: str | None) -> str | None:
+    return None if text is None else text[:LONGEST_ERROR]
+
+
+def _listed(ids: tuple[int, ...] | None) -> list[int] | None:
+    return None if ids is None else list(ids)

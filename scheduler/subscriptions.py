@@ -1,0 +1,404 @@
+"""What people do with subscriptions: subscribe, edit, pause, resume, remove, test, unsubscribe.
+
+The command line and the API both come here; what a change means, and what it sends, is decided here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from channels.base import TargetError
+from channels.registry import KINDS, Channels
+from channels.registry import destination as destination_of
+from channels.registry import shown as shown_as
+from scheduler.catchup import WINDOW, CatchUp
+from scheduler.clock import Clock
+from scheduler.db import Database
+from scheduler.errors import Conflict, InvalidField, NotFound
+from scheduler.recurrence import Recurrence
+from scheduler.sealing import Box
+from scheduler.status import Trigger
+from scheduler.store import catalog, opening
+from scheduler.store import subscriptions as rows
+from scheduler.store.catalog import Dashboard, Insight, Integration
+from scheduler.store.columns import Target
+from scheduler.store.opening import NewDelivery
+from scheduler.store.people import Project, User
+from scheduler.store.subscriptions import Subscription
+
+log = structlog.get_logger()
+
+MOST_INSIGHTS = 25
+LONGEST_TITLE = 100
+LONGEST_CATCH_UP_HOURS = 24 * 366
+
+RECURRENCE = (
+    "frequency",
+    "interval",
+    "byweekday",
+    "bysetpos",
+    "count",
+    "start_date",
+    "until_date",
+    "timezone",
+    "gap",
+    "fold",
+)
+CONTENT = ("insight", "dashboard", "dashboard_export_insights")
+TARGET = ("target_type", "target_value", "integration_id")
+OTHER = ("title", "enabled", "deleted", "invite_message", "catch_up", "catch_up_hours")
+FIELDS = frozenset({*RECURRENCE, *CONTENT, *TARGET, *OTHER})
+
+
+class Subscriptions:
+    """Every change of a standing request, for every surface."""
+
+    def __init__(self, database: Database, channels: Channels, box: Box, clock: Clock) -> None:
+        self._database = database
+        self._channels = channels
+        self._box = box
+        self._clock = clock
+
+    # ── subscribe ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def create(self, project: Project, by: User, fields: Mapping[str, Any]) -> Subscription:
+        """A new subscription and, when it is enabled, its first delivery: the invitation.
+
+        ``fields`` are the contract's, dates as aware datetimes. Raises :class:`InvalidField` for the first wrong one.
+        """
+        now = self._clock()
+        _refuse_unknown(fields)
+        async with self._database.write() as tx:
+            columns = await self._content_columns(tx, project, fields)
+            target = self._target(fields.get("target_type"), fields.get("target_value"))
+            recurrence = _recurrence({"start_date": now, "timezone": project.timezone} | dict(fields))
+            next_at = recurrence.next_after(now)
+            if next_at is None:
+                raise InvalidField(
+                    "start_date", f"{recurrence.describe()}: there is no occurrence after now; move it on"
+                )
+            enabled = _flag("enabled", fields.get("enabled", True))
+            subscription_id = await rows.add(
+                tx,
+                columns
+                | _target_columns(target)
+                | _recurrence_columns(recurrence)
+                | _other_columns(fields, defaults=True)
+                | {
+                    "project_id": project.id,
+                    "created_by_id": by.id,
+                    "integration_id": await self._integration(tx, project, target.kind, fields.get("integration_id")),
+                    "next_delivery_date": next_at,
+                    "enabled": enabled,
+                    "deleted": False,
+                },
+                now=now,
+            )
+            if enabled:
+                invitation = _delivery(subscription_id, Trigger.TARGET_CHANGE, target, fields.get("invite_message"))
+                await opening.insert_deliveries(tx, [invitation], now=now)
+            return await rows.find(tx, project.id, subscription_id)
+
+    # ── edit ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def edit(self, project: Project, subscription_id: int, fields: Mapping[str, Any]) -> Subscription:
+        """Change some fields; what follows from the change (next date, an announcement) follows here.
+
+        The next date is worked out anew only when the recurrence changed or the subscription was resumed: never into
+        the past. An announcement goes out on resuming, and when target, integration or content changed.
+        """
+        now = self._clock()
+        _refuse_unknown(fields)
+        async with self._database.write() as tx:
+            before = await rows.find(tx, project.id, subscription_id, lock=True)
+            await rows.change(tx, subscription_id, await self._changes(tx, project, before, fields, now=now), now=now)
+            after = await rows.find(tx, project.id, subscription_id)
+            announcement = _announcement(before, after, fields.get("invite_message"))
+            if announcement is not None:
+                await opening.insert_deliveries(tx, [announcement], now=now)
+            return after
+
+    async def pause(self, project: Project, subscription_id: int) -> Subscription:
+        """A person's doing; nothing is sent until it is resumed."""
+        return await self.edit(project, subscription_id, {"enabled": False})
+
+    async def resume(self, project: Project, subscription_id: int) -> Subscription:
+        """From the next occurrence on; what was missed while it was paused stays missed."""
+        return await self.edit(project, subscription_id, {"enabled": True})
+
+    async def remove(self, project: Project, subscription_id: int) -> Subscription:
+        """Soft: the row and its deliveries stay, nothing more is sent."""
+        return await self.edit(project, subscription_id, {"deleted": True})
+
+    # ── test and unsubscribe ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def test(self, project: Project, subscription_id: int) -> UUID:
+        """Send it now, to everyone, once; the next date stays. The new delivery's id.
+
+        Raises :class:`NotFound` when it is deleted, :class:`Conflict` when it is paused or another test is on its way.
+        """
+        now = self._clock()
+        async with self._database.write() as tx:
+            subscription = await rows.find(tx, project.id, subscription_id, lock=True)
+            if subscription.deleted:
+                raise NotFound(f"subscription {subscription_id} was removed")
+            if not subscription.enabled:
+                raise Conflict(f"subscription {subscription_id} is paused; resume it first")
+            if await rows.has_open_delivery(tx, subscription_id, Trigger.MANUAL):
+                raise Conflict(f"a test of subscription {subscription_id} is still in progress")
+            delivery = _delivery(subscription_id, Trigger.MANUAL, subscription.target)
+            await opening.insert_deliveries(tx, [delivery], now=now)
+            return delivery.id
+
+    async def unsubscribe(self, subscription_id: int, address: str) -> bool:
+        """Take one address out of an e-mail subscription; the last one removes it. False when it was out already."""
+        now = self._clock()
+        async with self._database.write() as tx:
+            project_id = await rows.project_of(tx, subscription_id)
+            if project_id is None:
+                return False
+            subscription = await rows.find(tx, project_id, subscription_id, lock=True)
+            staying = [each for each in subscription.target.addresses if each.casefold() != address.casefold()]
+            leaving = [each for each in subscription.target.addresses if each not in staying]
+            if not leaving:
+                return False
+            values = {"target_value": ",".join(staying)} if staying else {"deleted": True}
+            await rows.change(tx, subscription_id, values, now=now)
+            for each in leaving:
+                await rows.suppress(tx, subscription_id, each)
+        log.info("subscription.unsubscribed", subscription_id=subscription_id, left=len(staying))
+        return True
+
+    # ── fields to columns, in the order of the contract's table ──────────────────────────────────────────────────────
+
+    def target_value(self, target: Target) -> str:
+        """The target as its owner typed it, a webhook's URL opened."""
+        return target.value if target.sealed is None else self._box.open(target.sealed)
+
+    async def _content_columns(
+        self, tx: AsyncConnection, project: Project, fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        dashboard, insight = fields.get("dashboard"), fields.get("insight")
+        if (dashboard is None) == (insight is None):
+            raise InvalidField(None, "give exactly one of insight and dashboard", code="required")
+        chosen = fields.get("dashboard_export_insights")
+        if insight is not None:
+            if chosen:
+                raise InvalidField("dashboard_export_insights", "only for a dashboard; leave it out for an insight")
+            found = await _existing(tx, Insight, project, "insight", insight)
+            return {"insight_id": found.id, "dashboard_id": None, "dashboard_export_insights": []}
+        shown = await _existing(tx, Dashboard, project, "dashboard", dashboard)
+        return {
+            "insight_id": None,
+            "dashboard_id": shown.id,
+            "dashboard_export_insights": _selection(shown, chosen),
+        }
+
+    def _target(self, kind: object, value: object) -> Target:
+        if kind not in KINDS:
+            raise InvalidField("target_type", f"must be one of {', '.join(KINDS)}", code="invalid_choice")
+        if not isinstance(value, str) or not value.strip():
+            raise InvalidField("target_value", "say where it goes: an address, a channel id or a URL", code="required")
+        try:
+            addresses = self._channels.recipients(str(kind), value)
+        except TargetError as problem:
+            raise InvalidField("target_value", str(problem)) from None
+        destination = destination_of(str(kind), addresses)
+        if kind == "webhook":
+            shown = shown_as("webhook", addresses[0])
+            return Target("webhook", shown, self._box.seal(addresses[0]), destination, (shown,))
+        typed = ",".join(addresses) if kind == "email" else value.strip()
+        return Target(str(kind), typed, None, destination, tuple(addresses))
+
+    async def _integration(self, tx: AsyncConnection, project: Project, kind: str, given: object) -> int | None:
+        if given is None:
+            if kind == "slack":
+                raise InvalidField(
+                    "integration_id", "Slack needs one: `paperround integrations add slack --token -`", code="required"
+                )
+            return None
+        integration = await _existing(tx, Integration, project, "integration_id", given)
+        if integration.kind != kind:
+            raise InvalidField(
+                "integration_id", f"integration {integration.id} is for {integration.kind}, not for {kind}"
+            )
+        return integration.id
+
+    async def _changes(
+        self, tx: AsyncConnection, project: Project, before: Subscription, fields: Mapping[str, Any], *, now: datetime
+    ) -> dict[str, Any]:
+        columns = _other_columns(fields, defaults=False)
+        if any(name in fields for name in CONTENT):
+            columns |= await self._changed_content(tx, project, before, fields)
+        kind = fields.get("target_type", before.target.kind)
+        if "target_type" in fields or "target_value" in fields:
+            target = self._target(kind, fields.get("target_value", self.target_value(before.target)))
+            if (kind, self.target_value(target)) != (before.target.kind, self.target_value(before.target)):
+                columns |= _target_columns(target)
+        if any(name in fields for name in TARGET):
+            given = fields.get("integration_id", before.integration_id)
+            columns["integration_id"] = await self._integration(tx, project, kind, given)
+        for name in ("enabled", "deleted"):
+            if name in fields:
+                columns[name] = _flag(name, fields[name])
+        recurrence = _recurrence(_recurrence_fields(before.recurrence) | dict(fields))
+        columns |= _recurrence_columns(recurrence)
+        resumed = columns.get("enabled", before.enabled) and not before.enabled
+        restored = before.deleted and columns.get("deleted") is False
+        if recurrence != before.recurrence or resumed or restored:
+            columns["next_delivery_date"] = recurrence.next_after(now)
+            if columns["next_delivery_date"] is None and columns.get("enabled", before.enabled):
+                raise InvalidField(
+                    "enabled" if resumed else None, "the recurrence has no occurrence after now; extend it"
+                )
+        if resumed:
+            columns["last_error"] = None
+        return columns
+
+    async def _changed_content(
+        self, tx: AsyncConnection, project: Project, before: Subscription, fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        was = "insight" if before.insight_id is not None else "dashboard"
+        other = "dashboard" if was == "insight" else "insight"
+        if fields.get(other) is not None or fields.get(was, 0) is None:
+            raise InvalidField(other, f"this subscription shows a {was}; make a new one for a {other}")
+        same = {"insight": before.insight_id, "dashboard": before.dashboard_id}
+        chosen = fields.get("dashboard_export_insights", list(before.dashboard_export_insights) or None)
+        return await self._content_columns(
+            tx, project, same | {was: fields.get(was, same[was]), "dashboard_export_insights": chosen}
+        )
+
+
+def _refuse_unknown(fields: Mapping[str, Any]) -> None:
+    if unknown := sorted(set(fields) - FIELDS):
+        raise InvalidField(unknown[0], f"no such field; there are {', '.join(sorted(FIELDS))}")
+
+
+async def _existing(tx: AsyncConnection, kind: type[Any], project: Project, field: str, given: object) -> Any:
+    if not isinstance(given, int | str) or isinstance(given, bool):
+        raise InvalidField(field, "must be an id", code="invalid_input")
+    try:
+        return await catalog.find(tx, kind, project.id, given)
+    except NotFound as problem:
+        raise InvalidField(field, str(problem), code="does_not_exist") from None
+
+
+def _selection(dashboard: Dashboard, chosen: object) -> list[int]:
+    field = "dashboard_export_insights"
+    if chosen is None:
+        raise InvalidField(field, "say which of the dashboard's insights are shown", code="required")
+    if not isinstance(chosen, list) or not all(isinstance(each, int) and not isinstance(each, bool) for each in chosen):
+        raise InvalidField(field, "must be a list of insight ids")
+    if not 1 <= len(chosen) <= MOST_INSIGHTS or len(set(chosen)) != len(chosen):
+        raise InvalidField(field, f"choose 1 to {MOST_INSIGHTS} different insights")
+    if missing := [each for each in chosen if each not in dashboard.tiles]:
+        raise InvalidField(field, f"insight {missing[0]} is not on dashboard {dashboard.name!r}", code="does_not_exist")
+    return [tile for tile in dashboard.tiles if tile in chosen]
+
+
+def _flag(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidField(field, "must be true or false")
+    return value
+
+
+def _recurrence(fields: Mapping[str, Any]) -> Recurrence:
+    if fields.get("frequency") is None:
+        raise InvalidField("frequency", "say how often: daily, weekly, monthly or yearly", code="required")
+    return Recurrence.parse(**{name: fields[name] for name in RECURRENCE if name in fields})
+
+
+def _recurrence_fields(recurrence: Recurrence) -> dict[str, Any]:
+    """The inverse: a stored rule as the contract's fields, for a change of some of them."""
+    return {
+        "frequency": recurrence.frequency,
+        "interval": recurrence.interval,
+        "byweekday": None if recurrence.byweekday is None else list(recurrence.byweekday),
+        "bysetpos": recurrence.bysetpos,
+        "count": recurrence.count,
+        "start_date": recurrence.start_at,
+        "until_date": recurrence.until_at,
+        "timezone": recurrence.timezone,
+        "gap": recurrence.gap,
+        "fold": recurrence.fold,
+    }
+
+
+def _recurrence_columns(recurrence: Recurrence) -> dict[str, Any]:
+    columns = _recurrence_fields(recurrence)
+    return columns | {"occurrence_count": columns.pop("count")}
+
+
+def _target_columns(target: Target) -> dict[str, Any]:
+    return {
+        "target_type": target.kind,
+        "target_value": target.value,
+        "target_sealed": target.sealed,
+        "destination": target.destination,
+    }
+
+
+def _other_columns(fields: Mapping[str, Any], *, defaults: bool) -> dict[str, Any]:
+    checks = {"title": _title, "catch_up": _catch_up, "catch_up_hours": _catch_up_hours}
+    fallback = {"title": None, "catch_up": CatchUp.LATEST, "catch_up_hours": int(WINDOW.total_seconds() // 3600)}
+    given = {**fallback, **fields} if defaults else fields
+    return {name: check(given[name]) for name, check in checks.items() if name in given}
+
+
+def _title(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > LONGEST_TITLE:
+        raise InvalidField("title", f"must be at most {LONGEST_TITLE} characters", code="max_length")
+    if "\0" in value:
+        raise InvalidField("title", "must not have a NUL character in it")
+    return value
+
+
+def _catch_up(value: object) -> CatchUp:
+    try:
+        return CatchUp(str(value))
+    except ValueError:
+        raise InvalidField("catch_up", f"must be one of {', '.join(CatchUp)}", code="invalid_choice") from None
+
+
+def _catch_up_hours(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LONGEST_CATCH_UP_HOURS:
+        raise InvalidField("catch_up_hours", f"must be a whole number of hours, 0 to {LONGEST_CATCH_UP_HOURS}")
+    return value
+
+
+def _delivery(subscription_id: int, trigger: Trigger, target: Target, invite_message: str | None = None) -> NewDelivery:
+    return NewDelivery(
+        id=uuid4(), subscription_id=subscription_id, trigger=trigger, target=target, invite_message=invite_message
+    )
+
+
+def _announcement(before: Subscription, after: Subscription, invite_message: str | None) -> NewDelivery | None:
+    """What an edit sends: to everyone on resuming and when the content changed, else to the new addresses."""
+    if not after.enabled or after.deleted:
+        return None
+    resumed = not before.enabled
+    shown = ("insight_id", "dashboard_id", "dashboard_export_insights", "integration_id")
+    content_changed = any(getattr(before, name) != getattr(after, name) for name in shown)
+    if resumed or content_changed:
+        return _delivery(after.id, Trigger.TARGET_CHANGE, after.target, invite_message)
+    return _to_the_new(before, after, invite_message)
+
+
+def _to_the_new(before: Subscription, after: Subscription, invite_message: str | None) -> NewDelivery | None:
+    was, now = before.target, after.target
+    if was.kind == now.kind == "email":
+        fresh = tuple(address for address in now.addresses if address not in was.addresses)
+    else:
+        fresh = () if (was.kind, was.value) == (now.kind, now.value) and was.sealed == now.sealed else now.addresses
+    if not fresh:
+        return None
+    target = Target(now.kind, now.value, now.sealed, now.destination, fresh)
+    return _delivery(after.id, Trigger.TARGET_CHANGE, target, invite_message)

@@ -1,0 +1,72 @@
+"""What every channel's tests start from: a message, certificates, a port where nobody listens."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import trustme
+
+from channels.base import UNSUBSCRIBE_URL, Export, Message
+
+SENT_AT = datetime(2027, 3, 14, 7, 30, tzinfo=UTC)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+
+
+def a_message(**changes: Any) -> Message:
+    fields: dict[str, Any] = {
+        "id": "subscription-42-2027-03-14T07:30:00Z",
+        "subject": "Sales: Größe & <Gewicht>",
+        "text": f"Orders: 118\n\nUnsubscribe: {UNSUBSCRIBE_URL}\n",
+        "html": f'<p>Orders: 118</p><img src="cid:orders"><a href="{UNSUBSCRIBE_URL}">Unsubscribe</a>',
+        "data": {"version": 1, "insights": [{"name": "Größe"}]},
+        "sent_at": SENT_AT,
+        "exports": (
+            Export(name="orders", title="Orders a day", text="118 & rising", image=PNG),
+            Export(name="refunds", title="Refunds", text="", error="The source took too long."),
+            Export(name="visits", title="Visits", text="9", image=PNG * 2),
+        ),
+    }
+    return Message(**(fields | changes))
+
+
+@pytest.fixture
+def message() -> Message:
+    return a_message()
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Contexts of a server that is called localhost and 127.0.0.1, and of clients that trust it or do not."""
+
+    server: ssl.SSLContext
+    trusting: ssl.SSLContext
+    strict: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Certificates:
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost", "127.0.0.1", "hooks.example.com").configure_cert(server)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return Certificates(server=server, trusting=trusting, strict=ssl.create_default_context())
+
+
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """Taken, but nobody listens: every connection is refused."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def frozen() -> Callable[[], datetime]:
+    return lambda: SENT_AT
