@@ -1,3 +1,66 @@
 .DEFAULT_GOAL := help
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Two of everything: these tests wait for sockets and processes more than they compute.
+WORKERS ?= 2
+
+.PHONY: help
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: $(STAMP) ## Start the service with the demo project: SQLite, e-mail as .eml files in ./outbox
+	@$(BIN)/paperround demo --serve
+
+.PHONY: demo
+demo: $(STAMP) ## Show all three channels at work once, on this machine, and stop
+	@$(BIN)/paperround demo
+
+.PHONY: test
+test: $(STAMP) ## Run the whole suite, on SQLite and on a real PostgreSQL
+	$(BIN)/pytest -n $(WORKERS)
+
+.PHONY: check
+check: $(STAMP) ## Lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP) ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(STAMP) ## Measure: deliveries a second, CPU, memory (DELIVERIES=10000)
+	$(BIN)/python -m tests.benchmarks $(DELIVERIES)
+
+.PHONY: wheel
+wheel: $(STAMP) ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+.PHONY: lock
+lock: ## Write constraints.txt anew from the newest versions that pyproject.toml allows
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	(echo '# The versions the tests ran with. After a change: make lock, then make check test.'; \
+	 $(BIN)/pip freeze --exclude-editable) > constraints.txt
+	touch $(STAMP)
+
+.PHONY: clean
+clean: ## Remove what was built; databases and outbox stay
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Python 3.11 or newer is needed; name one with make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'Python has no venv here; on Debian: apt-get install python3-venv'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing pinned versions into $(VENV) …'
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -8,6 +8,7 @@ Sources: RFC 9110 (statuses, section 15; Retry-After, section 10.2.3), RFC 6585 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 import ssl
@@ -48,8 +49,10 @@ def outbound_client(
     """The client for every outgoing request: policy at each dial, no redirects, no proxies or netrc from outside.
 
     A refused dial raises :class:`~channels.dialling.BlockedDial`, an :class:`httpx.ConnectError`. ``total`` bounds
-    each single read and write; :func:`hand_over` bounds the whole exchange.
+    each single read and write; :func:`hand_over` bounds the whole exchange. The libraries' own request logs are off.
     """
+    for library in ("httpx", "httpcore"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # below it they log whole URLs, and those are secrets
     transport = CheckedTransport(policy, resolver=resolver, tls=tls or tls_context(), connections=connections)
     return httpx.AsyncClient(
         transport=transport,

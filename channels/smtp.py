@@ -70,6 +70,7 @@ class SmtpPool:
             line = Line(self)
             try:
                 yield line
+                line.check_cancelled()
             except BaseException:
                 line.hang_up()  # cancelled in mid-transaction: nobody knows what the server expects next
                 raise
@@ -146,9 +147,16 @@ class Line:
         self._client: aiosmtplib.SMTP | None = None
         self._kept = False
         self._unreachable: TransientFailure | None = None
+        self._cancellations = _cancellations()
+
+    def check_cancelled(self) -> None:
+        """Python 3.11's ``wait_for``, beneath aiosmtplib, may swallow a cancellation (CPython issue 86296)."""
+        if _cancellations() > self._cancellations:
+            raise asyncio.CancelledError
 
     async def hand_over(self, envelope: Envelope, payload: bytes) -> Outcome:
         """One mail to one recipient. ``payload`` has CRLF line ends."""
+        self.check_cancelled()
         if self._unreachable is not None:
             return self._unreachable
         try:
@@ -255,6 +263,11 @@ def _options(client: aiosmtplib.SMTP, envelope: Envelope, payload: bytes) -> lis
     if envelope.recipient.smtputf8:
         options += ["BODY=8BITMIME", "SMTPUTF8"]
     return options
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 def _own_name() -> str:

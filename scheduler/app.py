@@ -133,7 +133,26 @@ async def _integration(connection: AsyncConnection, claimed: Claimed) -> Integra
 
 
 def _occasion(claimed: Claimed, *, now: datetime) -> Occasion:
-    raise NotImplementedError
+    return Occasion(
+        kind=claimed.target.kind,
+        delivery_id=claimed.id,
+        idempotency_key=str(claimed.id),
+        trigger=claimed.trigger,
+        occurrence_at=claimed.scheduled_at,
+        now=now,
+        subscription_id=claimed.subscription_id,
+        title=claimed.title,
+        resource_type="insight" if claimed.dashboard is None else "dashboard",
+        resource_name=claimed.resource_name,
+        dashboard=claimed.dashboard,
+        summary=claimed.recurrence.describe(),
+        timezone=claimed.recurrence.timezone,
+        next_at=claimed.next_delivery_at,
+        project_id=claimed.project[0],
+        project_name=claimed.project[1],
+        sender_name=claimed.subscriber,
+        invite_message=claimed.invite_message,
+    )
 
 
 # ── opening and making an installation ───────────────────────────────────────────────────────────────────────────────

@@ -299,6 +299,7 @@ async def _in_thread(read: Callable[[], None], stop: Callable[[], None]) -> None
     try:
         await asyncio.shield(ended)
     except asyncio.CancelledError:
+        ended.add_done_callback(lambda done: done.cancelled() or done.exception())  # being stopped is no news
         for _ in range(_STOP_TRIES):
             if job.cancel() or ended.done():
                 break

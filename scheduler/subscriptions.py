@@ -26,7 +26,7 @@ from scheduler.sealing import Box
 from scheduler.status import Trigger
 from scheduler.store import catalog, opening
 from scheduler.store import subscriptions as rows
-from scheduler.store.catalog import Dashboard, Insight, Integration
+from scheduler.store.catalog import Dashboard, Entry, Insight, Integration
 from scheduler.store.columns import Target
 from scheduler.store.opening import NewDelivery
 from scheduler.store.people import Project, User
@@ -280,7 +280,9 @@ def _refuse_unknown(fields: Mapping[str, Any]) -> None:
         raise InvalidField(unknown[0], f"no such field; there are {', '.join(sorted(FIELDS))}")
 
 
-async def _existing(tx: AsyncConnection, kind: type[Any], project: Project, field: str, given: object) -> Any:
+async def _existing(
+    tx: AsyncConnection, kind: type[Entry], project: Project, field: str, given: object
+) -> Entry:
     if not isinstance(given, int | str) or isinstance(given, bool):
         raise InvalidField(field, "must be an id", code="invalid_input")
     try:

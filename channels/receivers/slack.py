@@ -22,12 +22,16 @@ FIRST_TS = 1_700_000_000
 
 @dataclass(frozen=True, slots=True)
 class SlackReply:
-    """One answer instead of the usual one. ``accept`` does what was asked first: accepted, but the answer is lost."""
+    """One answer instead of the usual one: Slack's ``error``, or any ``text`` (``json``: said to be JSON).
+
+    ``accept`` does what was asked first: accepted, but the answer is lost.
+    """
 
     error: str | None = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
+    json: bool = False
     delay: float = 0
     reset: bool = False
     accept: bool = False
@@ -143,7 +147,7 @@ class SlackReceiver:
         if reply.reset and request.transport is not None:
             request.transport.abort()
         text = json.dumps({"ok": False, "error": reply.error}) if reply.text is None else reply.text
-        kind = "application/json" if reply.text is None else "text/html"
+        kind = "application/json" if reply.json or reply.text is None else "text/html"
         return web.Response(status=reply.status, headers=dict(reply.headers), text=text, content_type=kind)
 
     async def _act(self, method: str, request: web.Request) -> dict[str, Any]:

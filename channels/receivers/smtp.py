@@ -84,8 +84,7 @@ class SmtpReceiver:
 
     async def hang_up(self) -> None:
         """Cut every open connection, as a server that restarts does."""
-        ending = [connection.hang_up() for connection in list(self.sessions)]
-        await asyncio.gather(*ending, return_exceptions=True)
+        await asyncio.gather(*(session.hang_up() for session in list(self.sessions)))
 
     def _connection(self) -> _Connection:
         self.connections += 1
@@ -106,6 +105,10 @@ class SmtpReceiver:
         return AuthResult(success=known, handled=False, auth_data=data)
 
     # What aiosmtpd asks a handler, in the order of a session
+
+    async def handle_exception(self, _: Exception) -> str:
+        """A client that broke off a TLS handshake, say: no reason to write a traceback to the log."""
+        return "451 4.3.0 Session failed"
 
     async def handle_EHLO(  # noqa: N802
         self, _: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
@@ -151,12 +154,19 @@ class SmtpReceiver:
         return reply
 
 
+class _Session(Session):
+    login_data: Any = None  # aiosmtpd sets it on each login, and warns of itself in the log
+
+
 class _Connection(SMTP):
     """One client's session, known to its receiver so that it can be cut."""
 
     def __init__(self, receiver: SmtpReceiver, **options: Any) -> None:
         self._receiver = receiver
         super().__init__(receiver, **options)
+
+    def _create_session(self) -> Session:
+        return _Session(self.loop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -180,7 +190,8 @@ class _Connection(SMTP):
     async def hang_up(self) -> None:
         self._cut()
         if self._handler_coroutine is not None:
-            await self._handler_coroutine
+            self._handler_coroutine.cancel()  # a TLS handshake under way would not notice the cut
+            await asyncio.wait([self._handler_coroutine])
 
     def _dropping(self, stage: str) -> bool:
         if stage not in self._receiver.drops:

@@ -98,7 +98,6 @@ def _signed(value: float, size: str, unit: Unit) -> str:
 
 # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _MONTH, _YEAR = 30.4 * _DAY, 365.25 * _DAY
 _EVEN_STEPS = [
@@ -154,13 +153,13 @@ def written(places: Sequence[float]) -> list[Tick]:
     """Each as short as its neighbours allow: 14:00, 23 Nov, Nov or 2026; the day or year is below where it begins."""
     moments = [moment_of(place) for place in places]
     if any(moment.hour or moment.minute or moment.second for moment in moments):
-        names = [(f"{moment:%H:%M}", f"{moment.day} {MONTHS[moment.month - 1]}") for moment in moments]
+        names = [(f"{moment:%H:%M}", f"{moment.day} {moment:%b}") for moment in moments]
     elif any(moment.day != 1 for moment in moments) or len(moments) == 1:
-        names = [(f"{moment.day} {MONTHS[moment.month - 1]}", str(moment.year)) for moment in moments]
+        names = [(f"{moment.day} {moment:%b}", str(moment.year)) for moment in moments]
         if moments[0].year == moments[-1].year and len(moments) > 1:
             names = [(label, "") for label, _ in names]
     elif any(moment.month != 1 for moment in moments):
-        names = [(MONTHS[moment.month - 1], str(moment.year)) for moment in moments]
+        names = [(f"{moment:%b}", str(moment.year)) for moment in moments]
     else:
         names = [(str(moment.year), "") for moment in moments]
     befores = ["", *(below for _, below in names)]
@@ -173,5 +172,5 @@ def written(places: Sequence[float]) -> list[Tick]:
 def day_name(seconds: float) -> str:
     """This place on a time axis in a sentence: 23 November 2026 is "23 Nov 2026"; with its hour when it has one."""
     moment = moment_of(seconds)
-    day = f"{moment.day} {MONTHS[moment.month - 1]} {moment.year}"
+    day = f"{moment.day} {moment:%b} {moment.year}"
     return f"{day} {moment:%H:%M}" if moment.hour or moment.minute else day

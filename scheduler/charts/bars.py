@@ -7,15 +7,16 @@ from dataclasses import replace
 
 from scheduler.charts.axis import Tick, number_ticks, short_number, written
 from scheduler.charts.figure import Figure, Scale, Series
+from scheduler.charts.foot import draw_foot, foot_height
 from scheduler.charts.lines import draw_lines
-from scheduler.charts.svg import INK, OTHERS, PALETTE, WIDTH, box, dot, picture, rule, shorten, text, width_of
+from scheduler.charts.svg import CENTRE, INK, OTHERS, PALETTE, WIDTH, box, dot, picture, rule, shorten, text, width_of
 
 UPRIGHT = 60
 """More points in time than this are drawn as an area."""
 NAMES = 12
 """More names than this are the largest and "others"."""
-HEIGHT = 256
-LABELS = 200
+HEIGHT = 264
+LABELS = 210
 """The widest column of names at the left."""
 
 
@@ -61,10 +62,10 @@ def _upright(figure: Figure, ticks: Sequence[Tick]) -> bytes:
     rungs = number_ticks(min(0.0, *figure.values), max(0.0, *figure.values), unit=figure.unit)
     valued = _values_fit(figure)
     left = 0.0 if valued else max(width_of(rung.label) for rung in rungs) + 12
-    bottom = HEIGHT - (46 if any(tick.below for tick in ticks) else 28)
+    bottom = HEIGHT - foot_height(ticks)
     low, high = (min(0.0, *figure.values), max(0.0, *figure.values)) if valued else (rungs[0].at, rungs[-1].at)
-    top += 26 if valued else 16
-    foot = bottom - (22 if valued and low < 0 else 0)
+    top += 28 if valued else 16
+    foot = bottom - (26 if valued and low < 0 else 0)
 
     def up(value: float) -> float:
         return foot - (value - low) / ((high - low) or 1.0) * (foot - top)
@@ -73,9 +74,12 @@ def _upright(figure: Figure, ticks: Sequence[Tick]) -> bytes:
     marks = list(legend)
     if not valued:
         marks += [rule(left, WIDTH, up(rung.at)) for rung in rungs]
-        marks += [text(left - 12, up(rung.at) + 5, rung.label, anchor="end") for rung in rungs]
+        marks += [text(left - 12, up(rung.at) + CENTRE, rung.label, anchor="end") for rung in rungs]
     marks += _columns(figure, left, slot, up, valued=valued)
-    marks += [rule(left, WIDTH, up(0.0), color="#a8a397"), *_foot(ticks, left, slot, bottom)]
+    marks += [
+        rule(left, WIDTH, up(0.0), color="#a8a397"),
+        *draw_foot([(left + slot * (place + 0.5), tick) for place, tick in enumerate(ticks)], bottom),
+    ]
     return picture(HEIGHT, marks)
 
 
@@ -97,22 +101,8 @@ def _columns(figure: Figure, left: float, slot: float, up: Callable[[float], flo
             gap = 1.5 if count > 1 and width / count > 6 else 0.0
             yield box(x, up(0.0), width / count - gap, up(value) - up(0.0), fill=_color(figure, number, place))
             if valued:
-                y = up(value) + (19 if value < 0 else -8)
+                y = up(value) + (21 if value < 0 else -8)
                 yield text(x + width / 2, y, short_number(value, figure.unit), fill=INK, anchor="middle", bold=True)
-
-
-def _foot(ticks: Sequence[Tick], left: float, slot: float, bottom: float) -> Iterator[str]:
-    free = 0.0
-    widest = max(width_of(tick.label) for tick in ticks) + 10
-    every = max(1, -int(-widest // slot))
-    for place, tick in enumerate(ticks):
-        half = max(width_of(tick.label), width_of(tick.below)) / 2
-        x = min(max(left + slot * (place + 0.5), half), WIDTH - half)
-        if place % every == 0 and x - half >= free:
-            yield text(x, bottom + 22, tick.label, anchor="middle")
-            free = x + half + 8
-        if tick.below and x - half >= 0:
-            yield text(x, bottom + 40, tick.below, anchor="middle")
 
 
 # ── lying ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -121,7 +111,7 @@ def _foot(ticks: Sequence[Tick], left: float, slot: float, bottom: float) -> Ite
 def _lying(figure: Figure) -> bytes:
     legend, top = _legend(figure)
     count = len(figure.series)
-    thickness = 22.0 if count == 1 else 16.0
+    thickness = 24.0 if count == 1 else 19.0
     row = thickness * count + (12 if count == 1 else 16)
     written_values = [short_number(value, figure.unit) for value in figure.values]
     margin = max(width_of(value, bold=True) for value in written_values) + 10
@@ -138,7 +128,7 @@ def _lying(figure: Figure) -> bytes:
     names_end = left - 14 - (margin if low < 0 else 0)
     for place, label in enumerate(figure.labels):
         middle = top + row * place + row / 2
-        marks.append(text(names_end, middle + 5, shorten(label, names_end), anchor="end"))
+        marks.append(text(names_end, middle + CENTRE, shorten(label, names_end), anchor="end"))
         for number, each in enumerate(figure.series):
             value = each.values[place]
             if value is not None:
@@ -147,7 +137,7 @@ def _lying(figure: Figure) -> bytes:
                 marks.append(
                     box(across(0.0), y, across(value) - across(0.0), thickness - (2 if count > 1 else 0), fill=fill)
                 )
-                marks.append(_beside(across(value), y + thickness / 2 + 4, value, figure))
+                marks.append(_beside(across(value), y + thickness / 2 + CENTRE - 1, value, figure))
     return picture(top + row * len(figure.labels) + 2, marks)
 
 
@@ -170,16 +160,16 @@ def _legend(figure: Figure) -> tuple[list[str], float]:
     """The series' names in rows, and the height that they take."""
     if len(figure.series) == 1:
         return [], 0.0
-    names = [shorten(each.name, 180) for each in figure.series]
+    names = [shorten(each.name, 200) for each in figure.series]
     marks, x, y = [], 0.0, 12.0
     for name, color in zip(names, PALETTE, strict=False):
         if x + 18 + width_of(name) > WIDTH and x:
-            x, y = 0.0, y + 24
-        marks += [dot(x + 6, y, 6, fill=color), text(x + 18, y + 5, name, fill=INK)]
-        x += 18 + width_of(name) + 20
+            x, y = 0.0, y + 26
+        marks += [dot(x + 6, y, 6, fill=color), text(x + 18, y + CENTRE, name, fill=INK)]
+        x += 18 + width_of(name) + 22
     if figure.left_out:
         more = f"+ {figure.left_out} more"
         if x + width_of(more) > WIDTH:
-            x, y = 0.0, y + 24
-        marks.append(text(x, y + 5, more))
+            x, y = 0.0, y + 26
+        marks.append(text(x, y + CENTRE, more))
     return marks, y + 18

@@ -226,5 +226,8 @@ def unit_of(column: str) -> Unit:
 
 
 def spoken(column: str) -> str:
-    """A column's name as a reader says it."""
-    return column.replace("_", " ")
+    """A column's name as a reader says it; the unit stands beside the numbers."""
+    return _UNIT_WORDS.sub("", column).replace("_", " ") or column
+
+
+_UNIT_WORDS = re.compile(r"(?i)[\s_]+\(?(eur|usd|gbp|jpy|percent|pct|[€$£¥%])\)?$")

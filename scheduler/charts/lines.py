@@ -8,13 +8,28 @@ from itertools import accumulate
 
 from scheduler.charts.axis import Tick, number_ticks, short_number, time_ticks
 from scheduler.charts.figure import Figure, Scale
-from scheduler.charts.svg import INK, MUTED, PALETTE, PAPER, WIDTH, dot, path, picture, rule, shorten, text, width_of
+from scheduler.charts.foot import draw_foot, foot_height
+from scheduler.charts.svg import (
+    CENTRE,
+    INK,
+    MUTED,
+    PALETTE,
+    PAPER,
+    WIDTH,
+    dot,
+    path,
+    picture,
+    rule,
+    shorten,
+    text,
+    width_of,
+)
 
 HEIGHT = 300
 TOP = 16
-LABELS = 150
+LABELS = 164
 """The widest margin for names at the right."""
-LINE = 20
+LINE = 22
 POINTS = 600
 """More than these in one line cannot be told apart; the highest and lowest of each stretch remain."""
 
@@ -52,13 +67,21 @@ def draw_lines(figure: Figure, *, filled: bool) -> bytes:
     frame = Frame(
         left=max(width_of(rung.label) for rung in rungs) + 12,
         right=WIDTH - _margin(figure, tops),
-        bottom=HEIGHT - (46 if any(tick.below for tick in ticks) else 28),
+        bottom=HEIGHT - foot_height(ticks),
         x=(figure.x[0], figure.x[-1]),
         y=(rungs[0].at, rungs[-1].at),
     )
     lines = [_pieces(figure.x, top, frame) for top in tops]
     body = _stack(lines, frame) if stacked else _overlaid(lines, frame, filled=filled)
-    return picture(HEIGHT, [*_ladder(rungs, frame), *body, *_foot(ticks, frame), *_ends(figure, tops, frame)])
+    return picture(
+        HEIGHT,
+        [
+            *_ladder(rungs, frame),
+            *body,
+            *draw_foot([(frame.across(tick.at), tick) for tick in ticks], frame.bottom),
+            *_ends(figure, tops, frame),
+        ],
+    )
 
 
 def _tops(figure: Figure, *, stacked: bool) -> list[tuple[float | None, ...]]:
@@ -87,14 +110,14 @@ def _along(figure: Figure) -> list[Tick]:
             return [tick for tick in number_ticks(first, last, about=5) if first <= tick.at <= last]
         case Scale.CATEGORY:
             every = -(-len(figure.x) // 6)
-            room = (WIDTH - 100) * every / len(figure.x) - 10
+            room = (WIDTH - 64) * every / len(figure.x) - 10
             return [Tick(place, shorten(figure.labels[int(place)], room)) for place in figure.x[::every]]
 
 
 def _margin(figure: Figure, tops: Sequence[Sequence[float | None]]) -> float:
     if len(figure.series) > 1:
-        return min(LABELS, max(width_of(each.name) for each in figure.series) + 34)
-    return width_of(short_number(_last(tops[0])[1], figure.unit), bold=True) + 18
+        return min(LABELS, max(width_of(each.name) for each in figure.series) + 36)
+    return width_of(short_number(_last(tops[0])[1], figure.unit), bold=True) + 16
 
 
 def _last(values: Sequence[float | None]) -> tuple[int, float]:
@@ -132,19 +155,7 @@ def _ladder(rungs: Iterable[Tick], frame: Frame) -> Iterator[str]:
     for rung in rungs:
         y = frame.up(rung.at)
         yield rule(frame.left, frame.right, y, color="#a8a397" if rung.at == 0 else "#e7e3db")
-        yield text(frame.left - 12, y + 5, rung.label, anchor="end")
-
-
-def _foot(ticks: Sequence[Tick], frame: Frame) -> Iterator[str]:
-    """What lies along x; labels keep inside the picture and off each other."""
-    free = 0.0
-    for tick in ticks:
-        half = max(width_of(tick.label), width_of(tick.below)) / 2
-        x = min(max(frame.across(tick.at), half), WIDTH - half)
-        if x - half >= free:
-            yield text(x, frame.bottom + 22, tick.label, anchor="middle")
-            yield text(x, frame.bottom + 40, tick.below, anchor="middle") if tick.below else ""
-            free = x + half + 10
+        yield text(frame.left - 12, y + CENTRE, rung.label, anchor="end")
 
 
 def _overlaid(lines: Sequence[list[list[Point]]], frame: Frame, *, filled: bool) -> Iterator[str]:
@@ -182,13 +193,13 @@ def _ends(figure: Figure, tops: Sequence[Sequence[float | None]], frame: Frame) 
         index, value = _last(tops[0])
         x, y = frame.across(figure.x[index]), frame.up(value)
         yield dot(x, y, fill=PALETTE[0])
-        yield text(x + 11, y + 5, short_number(value, figure.unit), fill=INK, bold=True)
+        yield text(x + 11, y + CENTRE, short_number(value, figure.unit), fill=INK, bold=True)
         return
     wanted = [frame.up(_last(top)[1]) for top in tops]
-    lowest = HEIGHT - (24 if figure.left_out else 8)
+    lowest = HEIGHT - (30 if figure.left_out else 8)
     for each, color, y in zip(figure.series, PALETTE, _apart(wanted, lowest), strict=False):
         yield dot(frame.right + 16, y, 5, fill=color)
-        yield text(frame.right + 26, y + 5, shorten(each.name, WIDTH - frame.right - 28), fill=INK)
+        yield text(frame.right + 28, y + CENTRE, shorten(each.name, WIDTH - frame.right - 30), fill=INK)
     if figure.left_out:
         yield text(frame.right + 12, HEIGHT - 4, f"+ {figure.left_out} more", fill=MUTED)
 

@@ -62,12 +62,9 @@ _DATES = {ColumnType.DATE, ColumnType.DATETIME}
 _SAYS_NOTHING = re.compile(r"(?i)count|sum|value|number|total|.|.*[^\w\s].*")
 
 
-_UNIT_WORDS = re.compile(r"(?i)[\s_]+\(?(eur|usd|gbp|jpy|percent|pct|[€$£¥%])\)?$")
-
-
 def _name(column: str) -> str:
-    name = _UNIT_WORDS.sub("", column)
-    return "" if _SAYS_NOTHING.fullmatch(name) else spoken(name)
+    name = spoken(column)
+    return "" if _SAYS_NOTHING.fullmatch(name) else name
 
 
 def _compared(value: float, name: str, unit: Unit, before: float | None, called: str) -> Headline:
@@ -90,16 +87,16 @@ def draw_number(headline: Headline) -> bytes:
     size = min(84.0, 84.0 * (WIDTH - 8) / max(width_of(headline.value, size=84, bold=True), 1.0))
     size = max(size, 22.0)
     marks = [text(0, 74, shorten(headline.value, WIDTH / 1.06, size=size), size=size, fill=INK, bold=True)]
-    y = 112.0
+    y = 122.0
     room = WIDTH - width_of(headline.value, size=size, bold=True) - 16
     if headline.name and width_of(headline.name, size=20) < room:
         marks.append(text(WIDTH - room, 74, headline.name, size=20))
     elif headline.name:
-        marks.append(text(0, y, shorten(headline.name, WIDTH, size=18), size=18))
+        marks.append(text(0, y, shorten(headline.name, WIDTH, size=20), size=20))
         y += 32
     if headline.change:
         marks += _change(headline, y)
-        y += 32
+        y += 30
     return picture(y - 14, marks)
 
 
@@ -107,9 +104,9 @@ def _change(headline: Headline, y: float) -> list[str]:
     color = {1: UP, -1: DOWN}.get(headline.direction, SAME)
     arrow = {1: "▲ ", -1: "▼ "}.get(headline.direction, "")
     label = f"{arrow}{headline.change.lstrip('+' + MINUS)}"
-    pill = width_of(label, size=17, bold=True) + 24
+    pill = width_of(label, size=20, bold=True) + 24
     return [
-        f'<rect x="0" y="{y - 21}" width="{pill:.1f}" height="30" rx="15" fill="{color}" fill-opacity="0.11"/>',
-        text(pill / 2, y, label, size=17, fill=color, anchor="middle", bold=True),
-        text(pill + 12, y, shorten(headline.before, WIDTH - pill - 12, size=17), size=17),
+        f'<rect x="0" y="{y - 23}" width="{pill:.1f}" height="34" rx="17" fill="{color}" fill-opacity="0.11"/>',
+        text(pill / 2, y, label, size=20, fill=color, anchor="middle", bold=True),
+        text(pill + 12, y, shorten(headline.before, WIDTH - pill - 12, size=20), size=20),
     ]

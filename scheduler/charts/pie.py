@@ -9,12 +9,25 @@ from dataclasses import dataclass, replace
 from scheduler.charts.axis import short_number
 from scheduler.charts.bars import with_others
 from scheduler.charts.figure import Figure, Unit
-from scheduler.charts.svg import INK, MUTED, OTHERS, PALETTE, PAPER, WIDTH, dot, picture, shorten, text, width_of
+from scheduler.charts.svg import (
+    CENTRE,
+    INK,
+    MUTED,
+    OTHERS,
+    PALETTE,
+    PAPER,
+    WIDTH,
+    dot,
+    picture,
+    shorten,
+    text,
+    width_of,
+)
 
 SLICES = 6
-HEIGHT = 248
-RADIUS, HOLE = 116.0, 74.0
-LEGEND = 2 * RADIUS + 40
+HEIGHT = 240
+RADIUS, HOLE = 112.0, 72.0
+LEGEND = 2 * RADIUS + 34
 
 
 def is_whole(figure: Figure) -> bool:
@@ -35,7 +48,7 @@ def draw_pie(figure: Figure) -> bytes:
         [
             *_ring(slices, total, middle),
             text(middle, middle + 6, number, size=size, fill=INK, anchor="middle", bold=True),
-            text(middle, middle + 27, "total", anchor="middle"),
+            text(middle, middle + 30, "total", anchor="middle"),
             *_legend(slices, total, figure.unit),
         ],
     )
@@ -82,14 +95,14 @@ def _sector(start: float, end: float, middle: float) -> str:
 
 
 def _legend(slices: list[_Slice], total: float, unit: Unit) -> Iterator[str]:
-    row = 34.0
+    row = 37.0
     numbers = max(width_of(short_number(each.value, unit)) for each in slices)
     y = HEIGHT / 2 - row * len(slices) / 2 + row / 2
     for each in slices:
         yield dot(LEGEND + 7, y, 7, fill=each.color)
-        yield text(LEGEND + 24, y + 5, shorten(each.label, WIDTH - LEGEND - 24 - 72 - numbers), fill=INK)
-        yield text(WIDTH - 62, y + 5, short_number(each.value, unit), anchor="end", fill=MUTED)
-        yield text(WIDTH, y + 5, percent_of(each.value / total), anchor="end", fill=INK, bold=True)
+        yield text(LEGEND + 24, y + CENTRE, shorten(each.label, WIDTH - LEGEND - 24 - 76 - numbers), fill=INK)
+        yield text(WIDTH - 66, y + CENTRE, short_number(each.value, unit), anchor="end", fill=MUTED)
+        yield text(WIDTH, y + CENTRE, percent_of(each.value / total), anchor="end", fill=INK, bold=True)
         y += row
 
 

@@ -15,11 +15,15 @@ from importlib.resources import files
 
 from resvg_py import svg_to_bytes
 
+from scheduler.tables import one_line
+
 PICTURE_WIDTH, PAD = 568, 8
 WIDTH = PICTURE_WIDTH - 2 * PAD
 SCALE = 2
-SIZE = 15
+SIZE = 17
 """Of every label: on a phone the picture is shown at little more than half its size."""
+CENTRE = 6
+"""From the middle of a line of text down to its baseline."""
 
 INK, MUTED, RULE, PAPER = "#1f262b", "#5b636a", "#e7e3db", "#ffffff"
 PALETTE = ("#14615e", "#d9952b", "#1f2f6b", "#6fa8dc", "#c4532f", "#8e4a9e")
@@ -101,17 +105,13 @@ def font_files() -> list[str]:
 _FOREIGN = re.compile("[^\x00-\u017e\u0370-\u0481\u1e00-\u1fff\u2010-\u2049\u20ac\u2190-\u2193\u2212\u25b2\u25bc]")
 """Beyond Latin, Greek, Cyrillic and the signs that we write ourselves."""
 
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+")
-"""What XML forbids, and what could turn the text around it."""
-
-
 _PICTOGRAMS = re.compile("[\u2600-\u27bf\ufe0e\ufe0f\u200d\U0001f000-\U0001faff]+")
 """What few machines have a font for; beside words it is left out."""
 
 
 def clean(content: str) -> str:
     """On one line, without control characters and, if it says something without them, without emoji."""
-    content = " ".join(_UNPRINTABLE.sub(" ", content).split())
+    content = one_line(content)
     return " ".join(_PICTOGRAMS.sub(" ", content).split()) or content
 
 

@@ -1,5 +1,125 @@
-"""``paperround demo``."""
+"""``paperround demo``: all three channels at work, without any account."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.text import Text
+
+from channels.receivers import SlackReceiver, SmtpReceiver, WebhookReceiver
+from scheduler import logs
+from scheduler.app import initialise, opened
+from scheduler.cli.output import print_line
+from scheduler.demo.project import make_demo, signing_secret
+from scheduler.oneshot import run_due
+from scheduler.settings import load_settings
 
 
-def demo() -> None:
-    """x"""
+def demo(
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Keep the demo project in this folder and run the service on it, e-mail to ./outbox."
+        ),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --serve: where to listen; 0 takes a free one.")
+    ] = 8420,
+) -> None:
+    """Show it working: a small shop's numbers by e-mail, Slack and webhook, to receivers on this machine."""
+    asyncio.run(_serve(port) if serve else _show_once())
+
+
+async def _show_once() -> None:
+    """In a temporary folder: subscribe, deliver once, show what each receiver got."""
+    with tempfile.TemporaryDirectory(prefix="paperround-demo-") as folder:
+        async with SmtpReceiver() as smtp, SlackReceiver() as slack:
+            settings = load_settings(
+                database_url=SecretStr(f"sqlite:///{folder}/paperround.db"),
+                smtp_url=SecretStr(f"{smtp.url}?starttls=never"),
+                email_from="Paperround <numbers@harbour-coffee.example>",
+                **_reaching(slack),
+            )
+            await initialise(settings, project="Demo", owner_email="owner@harbour-coffee.example")
+            async with opened(settings) as app, WebhookReceiver(secret=await signing_secret(app)) as webhook:
+                print_line("A small shop, four insights, one dashboard, three subscriptions. Delivering …")
+                await make_demo(app, shop=Path(folder) / "shop.db", webhook_url=webhook.url)
+                await run_due(app.runner())
+                _show_mails(smtp)
+                _show_slack(slack)
+                _show_requests(webhook)
+    print_line("\nThat was all on this machine. With your own data: paperround init, and the README's next page.")
+
+
+async def _serve(port: int) -> None:
+    """In this folder: the same project on the default database and outbox, and the service."""
+    from scheduler.serving import serve_until_stopped  # noqa: PLC0415 - a web framework, for this alone
+
+    logs.configure(level="info")
+    async with SlackReceiver() as slack:
+        settings = load_settings(base_url=f"http://127.0.0.1:{port}", **_reaching(slack))
+        made = await initialise(settings, project="Demo", owner_email=None)
+        async with opened(settings) as app, WebhookReceiver(secret=await signing_secret(app)) as webhook:
+            shop = Path("demo") / "shop.db"
+            shop.parent.mkdir(exist_ok=True)
+            await make_demo(app, shop=shop, webhook_url=webhook.url)
+            for line in (
+                "",
+                f"The demo project is in {made['database']}. Where to look:",
+                "  the log       below: every delivery ends with delivery.recorded",
+                f"  the outbox    {Path('outbox').absolute()}: open an .eml file with any mail program",
+                "  the ledger    paperround deliveries list",
+                "  what is next  paperround subscriptions list",
+                "Slack and the webhook's receiver are look-alikes inside this process. Ctrl-C stops it all.",
+                "",
+            ):
+                print_line(line)
+            await serve_until_stopped(app, host="127.0.0.1", port=port, notify=lambda _: None, watchdog=None)
+
+
+def _reaching(slack: SlackReceiver) -> dict[str, Any]:
+    """Settings by which the look-alikes are reached, although they are neither https nor public."""
+    return {"slack_api_url": slack.url, "allow_hosts": ("127.0.0.1",)}
+
+
+def _show_mails(smtp: SmtpReceiver) -> None:
+    for mail in smtp.mails:
+        message = mail.message
+        parts = [part for part in message.walk() if not part.is_multipart()]
+        charts = sum(part.get_content_maintype() == "image" for part in parts)
+        text = message.get_body(("plain",))
+        _heading(f"E-mail to {', '.join(mail.recipients)}")
+        print_line(f"  Subject: {message['Subject']}")
+        print_line(f"  {len(mail.raw) // 1024} KiB: plain text, HTML, {charts} charts inside; one click unsubscribes")
+        lines = [line for line in (text.get_content() if text else "").splitlines() if line.strip()]
+        for line in lines[:6]:
+            print_line(f"  │ {line}")
+
+
+def _show_slack(slack: SlackReceiver) -> None:
+    for message in slack.main_messages():
+        replies = slack.thread(message.ts)
+        _heading(f"Slack message in {message.channel}")
+        print_line(f"  {message.text}")
+        for reply in replies:
+            print_line(f"  └ {reply.text}")
+        print_line(f"  {len(slack.files)} pictures uploaded, {len(replies)} replies in its thread")
+
+
+def _show_requests(webhook: WebhookReceiver) -> None:
+    for request in webhook.requests:
+        _heading(f"Webhook request to {request.path}")
+        print_line(f"  webhook-id: {request.headers['webhook-id']}")
+        print_line(f"  signature {'verified' if request.verified else 'WRONG'} (Standard Webhooks)")
+        for insight in request.data["insights"]:
+            print_line(f"  └ {insight['name']}: {len(insight['query_results']['result'])} rows")
+
+
+def _heading(text: str) -> None:
+    Console(highlight=False).print(Text(f"\n{text}", style="bold"))

@@ -13,7 +13,7 @@ from channels.email import EmailChannel, SmtpServer
 from channels.receivers import SmtpReceiver
 from channels.smtp_url import Tls
 from tests.channels.benches import SENDER, an_email_channel
-from tests.channels.conftest import Certificates, a_message
+from tests.channels.conftest import Certificates, a_message, served
 
 ANN, BEN, CEM = "ann@example.com", "ben@example.com", "cem@example.com"
 
@@ -88,12 +88,15 @@ async def test_a_kept_connection_that_the_server_dropped_is_replaced(
     assert receiver.connections == 2
 
 
+@pytest.mark.parametrize("how", ["dropped", "told to go"])
 async def test_a_kept_connection_that_dies_at_the_first_command_is_replaced(
-    channel: EmailChannel, receiver: SmtpReceiver, message: Message
+    channel: EmailChannel, receiver: SmtpReceiver, message: Message, how: str
 ) -> None:
     await channel.send(message, [ANN])
-    receiver.drops.append("MAIL")
-    receiver.mail_replies.append("421 4.4.2 Idle for too long")
+    if how == "dropped":
+        receiver.drops.append("MAIL")
+    else:
+        receiver.mail_replies.append("421 4.4.2 Idle for too long")
 
     assert [type(outcome) for outcome in await outcomes(channel, message, BEN)] == [Sent]
 
@@ -125,16 +128,15 @@ async def test_a_cancelled_send_leaves_no_half_used_connection_behind(
     channel: EmailChannel, receiver: SmtpReceiver, message: Message
 ) -> None:
     sending = asyncio.create_task(channel.send(message, [f"r{n}@example.com" for n in range(200)]))
-    while not receiver.mails:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    receiver.mails.clear()
 
     await channel.send(message, [ANN])
 
-    assert [mail.recipients for mail in receiver.mails] == [(ANN,)]
+    assert (ANN,) in [mail.recipients for mail in receiver.mails]
+    assert all(len(mail.recipients) == 1 for mail in receiver.mails)
     assert receiver.connections == 2
 
 
@@ -212,11 +214,9 @@ async def test_a_server_that_never_confirms_is_not_waited_for_for_ever(message: 
             if line.startswith(b"DATA"):
                 await reader.readuntil(b"\r\n.\r\n")
                 await reader.read()  # …and nothing comes back
-        writer.close()
 
-    server = await asyncio.start_server(mute_after_the_dot, "127.0.0.1", 0)
-    async with server:
-        channel = an_email_channel(server.sockets[0].getsockname()[1], accept_limit=0.1)
+    async with served(mute_after_the_dot) as port:
+        channel = an_email_channel(port, accept_limit=0.1)
         [outcome] = await outcomes(channel, message, ANN)
         await channel.aclose()
 
@@ -231,11 +231,9 @@ async def test_a_silent_server_is_given_up_once_for_all_recipients(message: Mess
         nonlocal connections
         connections += 1
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(mute, "127.0.0.1", 0)
-    async with server:
-        channel = an_email_channel(server.sockets[0].getsockname()[1], command_limit=0.1)
+    async with served(mute) as port:
+        channel = an_email_channel(port, command_limit=0.1)
         results = await outcomes(channel, message, ANN, BEN, CEM)
         await channel.aclose()
 
@@ -246,11 +244,10 @@ async def test_a_silent_server_is_given_up_once_for_all_recipients(message: Mess
 async def test_an_answer_that_is_no_smtp_is_transient(message: Message) -> None:
     async def web_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
+        await reader.read()
 
-    server = await asyncio.start_server(web_server, "127.0.0.1", 0)
-    async with server:
-        channel = an_email_channel(server.sockets[0].getsockname()[1])
+    async with served(web_server) as port:
+        channel = an_email_channel(port)
         [outcome] = await outcomes(channel, message, ANN)
         await channel.aclose()
 
@@ -271,9 +268,9 @@ async def test_a_mail_larger_than_the_server_takes_is_not_even_offered(message: 
 async def test_a_non_ascii_local_part_goes_out_where_the_server_can(
     channel: EmailChannel, receiver: SmtpReceiver
 ) -> None:
-    jürgen = "jürgen@bücher.example"
+    juergen = "jürgen@bücher.example"
 
-    [outcome] = await outcomes(channel, a_message(), jürgen)
+    [outcome] = await outcomes(channel, a_message(), juergen)
 
     assert isinstance(outcome, Sent)
     [mail] = receiver.mails

@@ -1,0 +1,331 @@
+"""From insights to what people read: the exports of a delivery, its message in each channel's wording, the pages.
+
+The wording itself is in ``templates/``, a folder a channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from css_inline import CSSInliner
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from channels.base import UNSUBSCRIBE_URL, Export, Message, Progress
+from scheduler.charts import chart_in_words, chart_png
+from scheduler.snapshot import Display, InsightSnapshot, QueryResult
+from scheduler.status import Trigger
+from scheduler.tables import Table, aligned, one_line, table_of
+from scheduler.zones import zone
+
+ROWS_IN_DATA = 1000
+ROWS_IN_EMAIL, COLUMNS_IN_EMAIL, CELL_IN_EMAIL = 25, 8, 120
+ROWS_IN_TEXT, COLUMNS_IN_TEXT, CELL_IN_TEXT = 8, 5, 24
+NAME, SUBJECT, PREVIEW, WORDS = 120, 200, 140, 300
+"""The longest name in a heading, subject, preview beside the subject, and description of a chart, in characters."""
+LATE = timedelta(minutes=15)
+"""Sent this much after its occurrence, a delivery says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What is delivered to whom, and why now: all that the wording needs.
+
+    ``kind`` is the channel's; ``sender_name`` who subscribed; ``summary`` the recurrence as a sentence;
+    ``is_invitation`` tells a new e-mail recipient from one whose subscription changed.
+    """
+
+    kind: str
+    delivery_id: UUID
+    idempotency_key: str
+    trigger: Trigger
+    occurrence_at: datetime | None
+    now: datetime
+    subscription_id: int
+    title: str | None
+    resource_type: str
+    resource_name: str
+    dashboard: tuple[int, str] | None
+    summary: str
+    timezone: str
+    next_at: datetime | None
+    project_id: int
+    project_name: str
+    sender_name: str
+    invite_message: str | None = None
+    is_invitation: bool = True
+
+
+class Wording(StrEnum):
+    """How a message opens."""
+
+    REGULAR = "regular"
+    TEST = "test"
+    INVITATION = "invitation"
+    """To somebody who was subscribed by another person."""
+    CHANGED = "changed"
+    SUBSCRIBED = "subscribed"
+    """To a Slack channel or a webhook that is new, or shows something new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One insight in a message: a picture ``size`` CSS pixels wide and high, or a table, or what is wrong with it."""
+
+    name: str
+    title: str
+    description: str
+    words: str
+    text: str
+    size: tuple[int, int] | None
+    table: Table | None
+    error: str | None
+
+
+# ── one insight ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def export_of(snapshot: InsightSnapshot) -> Export:
+    """The insight drawn; its ``text`` says it in one line and, where it has many rows, shows some of them below."""
+    title = one_line(snapshot.name, NAME) or snapshot.short_id
+    if snapshot.error is not None:
+        error = one_line(snapshot.error.message, WORDS) or "It could not be computed."
+        return Export(snapshot.short_id, title, error, error=error)
+    image = chart_png(snapshot)
+    return Export(snapshot.short_id, title, "\n".join(_lines(snapshot)), image)
+
+
+def _lines(snapshot: InsightSnapshot) -> list[str]:
+    result = snapshot.result
+    if result is None or not result.rows:
+        return ["The query returned no rows."]
+    words = one_line(chart_in_words(snapshot), WORDS)
+    if words and snapshot.display is Display.NUMBER:
+        return [words]
+    return [words or _size(result), *aligned(_excerpt(snapshot, result))]
+
+
+def _excerpt(snapshot: InsightSnapshot, result: QueryResult) -> Table:
+    """The newest rows of what runs along time, the first rows of the rest."""
+    is_course = snapshot.display in {Display.LINE, Display.AREA}
+    return table_of(result, rows=ROWS_IN_TEXT, columns=COLUMNS_IN_TEXT, cell=CELL_IN_TEXT, from_end=is_course)
+
+
+def _size(result: QueryResult) -> str:
+    more = "more than " if result.truncated else ""
+    return f"{more}{len(result.rows):,} row{'' if len(result.rows) == 1 else 's'}"
+
+
+def _card(snapshot: InsightSnapshot, export: Export) -> Card:
+    result = snapshot.result
+    shows_table = export.image is None and result is not None and bool(result.rows)
+    return Card(
+        name=export.name,
+        title=export.title,
+        description=one_line(snapshot.description, WORDS),
+        words=export.text.partition("\n")[0],
+        text=export.text,
+        size=None if export.image is None else _size_of(export.image),
+        table=table_of(result, rows=ROWS_IN_EMAIL, columns=COLUMNS_IN_EMAIL, cell=CELL_IN_EMAIL)
+        if shows_table and result is not None
+        else None,
+        error=export.error,
+    )
+
+
+def _size_of(png: bytes) -> tuple[int, int]:
+    """In CSS pixels, each of which is two of the picture's (PNG, 11.2.1: width and height begin the first chunk)."""
+    return int.from_bytes(png[16:20]) // 2, int.from_bytes(png[20:24]) // 2
+
+
+# ── the message ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def compose(
+    occasion: Occasion,
+    snapshots: Sequence[InsightSnapshot],
+    exports: Sequence[Export],
+    *,
+    unsubscribe_urls: Mapping[str, str],
+    progress: Mapping[str, Progress],
+) -> Message:
+    """What this delivery says; ``exports`` are the snapshots' own, in their order."""
+    is_email = occasion.kind == "email"
+    folder = "email" if is_email else "slack"
+    shown = tuple(exports) if is_email else tuple(_for_chat(export) for export in exports)
+    words = _words(occasion, [_card(snapshot, export) for snapshot, export in zip(snapshots, shown, strict=True)])
+    subject = one_line(_filled(f"{folder}/subject.txt", words), SUBJECT)
+    return Message(
+        id=occasion.idempotency_key,
+        subject=subject,
+        text=_filled(f"{folder}/body.txt", words).strip() + "\n",
+        html=_page_of({**words, "subject": subject}) if is_email else "",
+        data=data_of(occasion, snapshots),
+        sent_at=occasion.now,
+        exports=shown,
+        unsubscribe_urls=unsubscribe_urls,
+        progress=progress,
+    )
+
+
+def _page_of(words: Mapping[str, Any]) -> str:
+    """The HTML, its style on each element, for mail programs that read no style sheets. Sentences are escaped there."""
+    lead, why = (_filled(f"partials/{name}.txt", words).strip() for name in ("lead", "why"))
+    return _inliner().inline(_filled("email/body.html", {**words, "lead": lead, "why": why}))
+
+
+def _words(occasion: Occasion, cards: Sequence[Card]) -> dict[str, Any]:
+    """What every template of a message can say."""
+    at = occasion.occurrence_at or occasion.now
+    return {
+        "preview": one_line(" · ".join(f"{card.title}: {card.words}" for card in cards[:3]), PREVIEW),
+        "wording": _wording(occasion),
+        "kind": occasion.kind,
+        "name": one_line(occasion.title or occasion.resource_name, NAME) or "Untitled",
+        "resource_type": occasion.resource_type,
+        "resource_name": one_line(occasion.resource_name, NAME),
+        "project": one_line(occasion.project_name, NAME),
+        "sender": one_line(occasion.sender_name, NAME) or "Somebody",
+        "invite_message": [one_line(line) for line in (occasion.invite_message or "").strip().splitlines()],
+        "summary": occasion.summary,
+        "day": _day(at, occasion),
+        "at": _in_full(at, occasion.timezone),
+        "next_at": None if occasion.next_at is None else _in_full(occasion.next_at, occasion.timezone),
+        "notices": [notice for notice in (_lateness(occasion), _missing(cards)) if notice],
+        "cards": cards,
+        "unsubscribe_url": UNSUBSCRIBE_URL,
+    }
+
+
+def _wording(occasion: Occasion) -> Wording:
+    match occasion.trigger:
+        case Trigger.MANUAL:
+            return Wording.TEST
+        case Trigger.TARGET_CHANGE if occasion.kind != "email":
+            return Wording.SUBSCRIBED
+        case Trigger.TARGET_CHANGE:
+            return Wording.INVITATION if occasion.is_invitation else Wording.CHANGED
+        case Trigger.SCHEDULED | Trigger.BACKFILL | Trigger.RESEND:
+            return Wording.REGULAR
+
+
+def _lateness(occasion: Occasion) -> str:
+    if occasion.occurrence_at is None or occasion.now - occasion.occurrence_at < LATE:
+        return ""
+    planned = _in_full(occasion.occurrence_at, occasion.timezone)
+    sent = _in_full(occasion.now, occasion.timezone)
+    how = "late" if occasion.trigger is Trigger.SCHEDULED else "later, on request"
+    return f"Sent {how}: planned for {planned}, sent on {sent}. The numbers are from when it was sent."
+
+
+def _missing(cards: Sequence[Card]) -> str:
+    failed = sum(card.error is not None for card in cards)
+    if failed == 0:
+        return ""
+    if len(cards) == 1:
+        return "The insight could not be computed."
+    return f"{'None' if failed == len(cards) else failed} of {len(cards)} insights could not be computed."
+
+
+def _for_chat(export: Export) -> Export:
+    """Beside a picture its sentence is enough; rows keep their columns in a fixed-width block."""
+    words, _, rows = export.text.partition("\n")
+    if export.image is not None or not rows:
+        return replace(export, text=words)
+    return replace(export, text=f"{words}\n```\n{rows.replace('`', chr(39))}\n```")
+
+
+def _day(moment: datetime, occasion: Occasion) -> str:
+    """Monday, 23 November; with its year when that is not the present one."""
+    here, now = (each.astimezone(zone(occasion.timezone)) for each in (moment, occasion.now))
+    return f"{here:%A}, {here.day} {here:%B}" + (f" {here.year}" if here.year != now.year else "")
+
+
+def _in_full(moment: datetime, timezone: str) -> str:
+    """Monday, 23 November 2026, 09:00 Berlin time."""
+    here = moment.astimezone(zone(timezone))
+    return f"{here:%A}, {here.day} {here:%B} {here.year}, {here:%H:%M} {_zone_name(here, timezone)}"
+
+
+def _zone_name(here: datetime, timezone: str) -> str:
+    """Berlin time; where the zone's name has no place in it, its offset from UTC."""
+    area, _, place = timezone.rpartition("/")
+    if area and area != "Etc":
+        return f"{place.replace('_', ' ')} time"
+    offset = f"{here:%z}"
+    return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"
+
+
+# ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def data_of(occasion: Occasion, snapshots: Sequence[InsightSnapshot]) -> dict[str, Any]:
+    """The JSON of ``templates/webhook/payload.schema.json``; the same for every attempt."""
+    dashboard = occasion.dashboard
+    return {
+        "version": 1,
+        "event": "subscription.delivery",
+        "delivery": {
+            "id": str(occasion.delivery_id),
+            "idempotency_key": occasion.idempotency_key,
+            "trigger_type": str(occasion.trigger),
+            "scheduled_at": _instant(occasion.occurrence_at),
+        },
+        "subscription": {
+            "id": occasion.subscription_id,
+            "title": occasion.title,
+            "resource_type": occasion.resource_type,
+            "resource_name": occasion.resource_name,
+            "summary": occasion.summary,
+            "timezone": occasion.timezone,
+            "next_delivery_date": _instant(occasion.next_at),
+        },
+        "project": {"id": occasion.project_id, "name": occasion.project_name},
+        "dashboard": None if dashboard is None else {"id": dashboard[0], "name": dashboard[1]},
+        "insights": [{**_capped(each).as_json(), "display": str(each.display)} for each in snapshots],
+    }
+
+
+def _capped(snapshot: InsightSnapshot) -> InsightSnapshot:
+    result = snapshot.result
+    if result is None or len(result.rows) <= ROWS_IN_DATA:
+        return snapshot
+    return replace(snapshot, result=replace(result, rows=result.rows[:ROWS_IN_DATA], truncated=True))
+
+
+def _instant(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+# ── templates ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def page(name: str, **values: object) -> str:
+    """One of ``templates/pages`` with these values, each of which is escaped."""
+    return _filled(f"pages/{name}", values)
+
+
+def _filled(name: str, values: Mapping[str, object]) -> str:
+    return _templates().get_template(name).render(values)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("templates", ""),
+        autoescape=select_autoescape(disabled_extensions=("txt", "css"), default=True),
+        undefined=StrictUndefined,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _inliner() -> CSSInliner:
+    return CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)

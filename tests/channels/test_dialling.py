@@ -1,0 +1,123 @@
+"""The dial itself: a resolver that lies, and a canary on loopback that must see nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from channels.dialling import BlockedDial, Resolver, resolve
+from channels.http import outbound_client
+from channels.outbound import OutboundPolicy
+from channels.receivers import WebhookReceiver
+from tests.channels.conftest import Certificates
+
+# What the vectors' names resolve to
+ANSWERS = {
+    "mixed.example.com": ["8.8.8.8", "127.0.0.1"],
+    "meta.example.com": ["169.254.169.254"],
+    "nat64.example.com": ["64:ff9b::7f00:1"],
+    "127.0.0.1.nip.io": ["127.0.0.1"],
+    "empty.example.com": [],
+}
+
+
+@pytest.fixture
+async def canary() -> AsyncIterator[WebhookReceiver]:
+    async with WebhookReceiver() as canary:
+        yield canary
+
+
+def answering(*answers: str) -> Resolver:
+    async def resolver(host: str, port: int) -> list[str]:
+        return list(answers)
+
+    return resolver
+
+
+@pytest.mark.parametrize("host", ANSWERS)
+async def test_a_name_that_leads_inside_is_not_dialled(host: str, canary: WebhookReceiver) -> None:
+    client = outbound_client(OutboundPolicy(), resolver=answering(*ANSWERS[host]))
+    async with client:
+        with pytest.raises(httpx.ConnectError) as refused:
+            await client.post(f"http://{host}:{canary.port}/", content=b"x")
+
+    assert canary.requests == []
+    assert isinstance(refused.value, BlockedDial) == bool(ANSWERS[host])
+    assert "PAPERROUND_ALLOW_HOSTS" in str(refused.value) or not ANSWERS[host]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f000001", "[::ffff:127.0.0.1]", "[::1]", "0"])
+async def test_a_url_that_was_never_checked_is_refused_at_the_dial(host: str, canary: WebhookReceiver) -> None:
+    async with outbound_client(OutboundPolicy()) as client:
+        with pytest.raises(BlockedDial):
+            await client.get(f"http://{host}:{canary.port}/")
+
+    assert canary.requests == []
+
+
+async def test_a_name_is_resolved_once_and_the_checked_address_is_the_one_dialled(canary: WebhookReceiver) -> None:
+    asked: list[str] = []
+
+    async def rebinding(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"] if len(asked) == 1 else ["192.0.2.1"]
+
+    policy = OutboundPolicy(["127.0.0.0/8"])
+    async with outbound_client(policy, resolver=rebinding) as client:
+        await client.post(f"http://hooks.example.com:{canary.port}/x", content=b"x")
+
+    assert asked == ["hooks.example.com"]
+    assert [request.headers["host"] for request in canary.requests] == [f"hooks.example.com:{canary.port}"]
+
+
+async def test_the_second_address_is_tried_when_the_first_does_not_answer(canary: WebhookReceiver) -> None:
+    policy = OutboundPolicy(["127.0.0.0/8", "::1"])
+    async with outbound_client(policy, resolver=answering("::1", "127.0.0.1")) as client:
+        answer = await client.post(f"http://hooks.example.com:{canary.port}/", content=b"x")
+
+    assert answer.status_code == 204
+
+
+async def test_tls_is_checked_against_the_name_and_not_the_address(certificates: Certificates) -> None:
+    policy = OutboundPolicy(["127.0.0.0/8"])
+    async with WebhookReceiver(tls=certificates.server) as receiver:
+        client = outbound_client(policy, resolver=answering("127.0.0.1"), tls=certificates.trusting)
+        async with client:
+            answer = await client.post(f"https://hooks.example.com:{receiver.port}/", content=b"x")
+            with pytest.raises(httpx.ConnectError, match="Hostname mismatch"):
+                await client.post(f"https://other.example.com:{receiver.port}/", content=b"x")
+
+    assert answer.status_code == 204
+    assert len(receiver.requests) == 1
+
+
+async def test_redirects_and_proxy_variables_are_not_followed(
+    canary: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, canary.url)
+
+    client = outbound_client(OutboundPolicy(), resolver=answering("127.0.0.1"))
+    async with client:
+        with pytest.raises(BlockedDial):
+            await client.get("https://hooks.example.com/")
+
+    assert client.follow_redirects is False
+    assert canary.requests == []
+
+
+async def test_a_resolver_that_takes_too_long_is_a_connect_timeout() -> None:
+    async def slow(host: str, port: int) -> list[str]:
+        await asyncio.sleep(30)
+        return []
+
+    async with outbound_client(OutboundPolicy(), resolver=slow, connect=0.05) as client:
+        with pytest.raises(httpx.ConnectTimeout):
+            await client.get("https://hooks.example.com/")
+
+
+async def test_the_systems_resolver_gives_each_address_once() -> None:
+    assert await resolve("127.0.0.1", 80) == ["127.0.0.1"]
