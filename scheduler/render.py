@@ -24,7 +24,8 @@ from scheduler.tables import Table, aligned, one_line, table_of
 from scheduler.zones import zone
 
 ROWS_IN_DATA = 1000
-ROWS_IN_EMAIL, COLUMNS_IN_EMAIL, CELL_IN_EMAIL = 25, 8, 120
+ROWS_IN_EMAIL, ROWS_IN_TABLE, LEAST_ROWS = 60, 25, 5
+COLUMNS_IN_EMAIL, CELL_IN_EMAIL = 8, 120
 ROWS_IN_TEXT, COLUMNS_IN_TEXT, CELL_IN_TEXT = 8, 5, 24
 NAME, SUBJECT, PREVIEW, WORDS = 120, 200, 140, 300
 """The longest name in a heading, subject, preview beside the subject, and description of a chart, in characters."""
@@ -121,9 +122,15 @@ def _size(result: QueryResult) -> str:
     return f"{more}{len(result.rows):,} row{'' if len(result.rows) == 1 else 's'}"
 
 
-def _card(snapshot: InsightSnapshot, export: Export) -> Card:
-    result = snapshot.result
-    shows_table = export.image is None and result is not None and bool(result.rows)
+def _cards(snapshots: Sequence[InsightSnapshot], exports: Sequence[Export]) -> list[Card]:
+    """Tables share the rows that an e-mail has room for: beyond 102 kB, Gmail hides the rest and the footer with it."""
+    tables = sum(export.image is None and export.error is None for export in exports)
+    rows = max(LEAST_ROWS, min(ROWS_IN_TABLE, ROWS_IN_EMAIL // max(1, tables)))
+    return [_card(each, export, rows=rows) for each, export in zip(snapshots, exports, strict=True)]
+
+
+def _card(snapshot: InsightSnapshot, export: Export, *, rows: int) -> Card:
+    result = snapshot.result if export.image is None else None
     return Card(
         name=export.name,
         title=export.title,
@@ -131,8 +138,8 @@ def _card(snapshot: InsightSnapshot, export: Export) -> Card:
         words=export.text.partition("\n")[0],
         text=export.text,
         size=None if export.image is None else _size_of(export.image),
-        table=table_of(result, rows=ROWS_IN_EMAIL, columns=COLUMNS_IN_EMAIL, cell=CELL_IN_EMAIL)
-        if shows_table and result is not None
+        table=table_of(result, rows=rows, columns=COLUMNS_IN_EMAIL, cell=CELL_IN_EMAIL)
+        if result is not None and result.rows
         else None,
         error=export.error,
     )
@@ -158,7 +165,7 @@ def compose(
     is_email = occasion.kind == "email"
     folder = "email" if is_email else "slack"
     shown = tuple(exports) if is_email else tuple(_for_chat(export) for export in exports)
-    words = _words(occasion, [_card(snapshot, export) for snapshot, export in zip(snapshots, shown, strict=True)])
+    words = _words(occasion, _cards(snapshots, shown))
     subject = one_line(_filled(f"{folder}/subject.txt", words), SUBJECT)
     return Message(
         id=occasion.idempotency_key,

@@ -12,7 +12,7 @@ from scheduler.charts.lines import draw_lines
 from scheduler.charts.number import Headline, draw_number, headline_of
 from scheduler.charts.pie import draw_pie, is_whole
 from scheduler.charts.words import figure_in_words, shares_in_words
-from scheduler.snapshot import ColumnType, Display, InsightSnapshot
+from scheduler.snapshot import Display, InsightSnapshot
 
 __all__ = ["chart_in_words", "chart_png"]
 
@@ -54,10 +54,4 @@ def _content(snapshot: InsightSnapshot) -> Headline | Figure | None:
         return None
     if snapshot.display is Display.NUMBER:
         return headline_of(result)
-    return figure_of(result, names=_NAMES.get(snapshot.display, ()))
-
-
-_NAMES = {
-    Display.BAR: {ColumnType.NUMBER},
-    Display.PIE: {ColumnType.NUMBER, ColumnType.DATE, ColumnType.DATETIME},
-}
+    return figure_of(result, only_names=snapshot.display is Display.PIE)

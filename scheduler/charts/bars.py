@@ -1,4 +1,4 @@
-"""Bars: upright for times and short names, lying for the rest."""
+"""Bars: upright for times, numbers and short names, lying for the rest."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from scheduler.charts.axis import Tick, number_ticks, short_number, written
-from scheduler.charts.figure import Figure, Scale, Series
+from scheduler.charts.figure import Figure, Scale, Series, label_of
 from scheduler.charts.foot import draw_foot, foot_height
 from scheduler.charts.lines import draw_lines
 from scheduler.charts.svg import CENTRE, INK, OTHERS, PALETTE, WIDTH, box, dot, picture, rule, shorten, text, width_of
 
 UPRIGHT = 60
-"""More points in time than this are drawn as an area."""
+"""More times or numbers along x than this are drawn as an area."""
 NAMES = 12
 """More names than this are the largest and "others"."""
 HEIGHT = 264
@@ -22,13 +22,19 @@ LABELS = 210
 
 def draw_bars(figure: Figure) -> bytes:
     """One bar a value, beside each other where there are several series."""
-    if figure.scale is Scale.TIME:
-        return _upright(figure, written(figure.x)) if len(figure.x) <= UPRIGHT else draw_lines(figure, filled=True)
+    if figure.scale is not Scale.CATEGORY:
+        return _upright(figure, _along(figure)) if len(figure.x) <= UPRIGHT else draw_lines(figure, filled=True)
     figure = with_others(figure, keep=max(3, NAMES // len(figure.series) * (2 if len(figure.series) > 1 else 1)))
     slot = WIDTH / len(figure.x)
     if all(width_of(label) <= slot - 10 for label in figure.labels):
         return _upright(figure, [Tick(place, label) for place, label in zip(figure.x, figure.labels, strict=True)])
     return _lying(figure)
+
+
+def _along(figure: Figure) -> list[Tick]:
+    if figure.scale is Scale.TIME:
+        return written(figure.x)
+    return [Tick(place, label_of(place)) for place in figure.x]
 
 
 def with_others(figure: Figure, *, keep: int) -> Figure:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -42,15 +41,6 @@ class Series:
     name: str
     values: tuple[float | None, ...]
 
-    @property
-    def total(self) -> float:
-        return sum(value for value in self.values if value is not None)
-
-    @property
-    def weight(self) -> float:
-        """How much there is of it, whatever its sign."""
-        return sum(abs(value) for value in self.values if value is not None)
-
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -79,53 +69,53 @@ class _Columns:
     values: tuple[int, ...]
 
 
-def figure_of(result: QueryResult, *, names: Collection[ColumnType] = ()) -> Figure | None:
+def figure_of(result: QueryResult, *, only_names: bool = False) -> Figure | None:
     """The first column along x; every further column of numbers a series, or, in long form, one for each text.
 
-    Rows that agree in x and series are added up. ``names``: along x, columns of these types are names, not a scale.
+    Rows that agree in x and series are added up. ``only_names``: times and numbers along x are names, too.
     None when there is not a single number to draw.
     """
     columns = _columns(result)
     if columns is None:
         return None
-    scale = _scale(result, columns.x, names)
-    cells: dict[tuple[str, float | str], float | None] = {}
-    places: dict[float | str, None] = {}
-    series: dict[str, None] = {}
+    scale = _scale(result, columns.x, only_names=only_names)
+    places: dict[_Place, None] = {}
+    series: dict[str, dict[_Place, float]] = {}
+    names = {column: spoken(result.columns[column]) for column in columns.values}
     for number, row in enumerate(result.rows, start=1):
         place = _place(number if columns.x is None else row[columns.x], scale)
         if place is None:
             continue
         places[place] = None
         for column in columns.values:
-            name = spoken(result.columns[column]) if columns.by is None else label_of(row[columns.by])
-            series[name] = None
-            cells[name, place] = _added(cells.get((name, place)), number_of(row[column]))
-    return _figure(scale, list(places), series, cells, unit_of(result.columns[columns.values[0]]))
+            value = number_of(row[column])
+            if value is not None:
+                values = series.setdefault(names[column] if columns.by is None else label_of(row[columns.by]), {})
+                values[place] = values.get(place, 0.0) + value
+    return _figure(scale, list(places), series, _common_unit(result, columns)) if series else None
 
 
-def _figure(
-    scale: Scale,
-    places: list[float | str],
-    names: dict[str, None],
-    cells: dict[tuple[str, float | str], float | None],
-    unit: Unit,
-) -> Figure | None:
+_Place = float | str
+
+
+def _figure(scale: Scale, places: list[_Place], series: dict[str, dict[_Place, float]], unit: Unit) -> Figure:
+    """Only the six largest become rows of values: thousands of names times thousands of places would not fit."""
     if scale is not Scale.CATEGORY:
         places.sort()
-    every = [Series(name, tuple(cells.get((name, place)) for place in places)) for name in names]
-    series = [each for each in every if any(value is not None for value in each.values)]
-    if not series:
-        return None
-    largest = sorted(series, key=lambda each: -each.weight)[:MAX_SERIES]
+    largest = sorted(series, key=lambda name: -sum(map(abs, series[name].values())))[:MAX_SERIES]
     return Figure(
         scale=scale,
         x=tuple(map(float, range(len(places)) if scale is Scale.CATEGORY else places)),
         labels=tuple(map(str, places)) if scale is Scale.CATEGORY else (),
-        series=tuple(each for each in series if each in largest),
+        series=tuple(Series(name, tuple(map(series[name].get, places))) for name in series if name in largest),
         unit=unit,
-        left_out=max(0, len(series) - MAX_SERIES),
+        left_out=len(series) - len(largest),
     )
+
+
+def _common_unit(result: QueryResult, columns: _Columns) -> Unit:
+    units = {unit_of(result.columns[column]) for column in columns.values}
+    return units.pop() if len(units) == 1 else Unit()
 
 
 def _columns(result: QueryResult) -> _Columns | None:
@@ -133,13 +123,12 @@ def _columns(result: QueryResult) -> _Columns | None:
     others = [index for index, kind in enumerate(result.types) if kind is not ColumnType.NUMBER]
     if not numbers:
         return None
-    if others and (0 in others or numbers == [0]):
-        x: int | None = others[0]
-    else:
-        x = 0 if len(numbers) > 1 else None
+    if not others and len(numbers) == 1:
+        return _Columns(None, None, (0,))
+    x = others[0] if others and (0 in others or numbers == [0]) else 0
     values = tuple(index for index in numbers if index != x)
     by = next((index for index in others if index != x and result.types[index] in _NAMES), None)
-    if by is not None and len({row[x] for row in result.rows} if x is not None else ()) < len(result.rows):
+    if by is not None and len({row[x] for row in result.rows}) < len(result.rows):
         return _Columns(x, by, values[:1])
     return _Columns(x, None, values)
 
@@ -147,10 +136,10 @@ def _columns(result: QueryResult) -> _Columns | None:
 _NAMES = {ColumnType.TEXT, ColumnType.BOOLEAN}
 
 
-def _scale(result: QueryResult, x: int | None, names: Collection[ColumnType]) -> Scale:
+def _scale(result: QueryResult, x: int | None, *, only_names: bool) -> Scale:
     kind = ColumnType.NUMBER if x is None else result.types[x]
     match kind:
-        case _ if kind in names:
+        case _ if only_names:
             return Scale.CATEGORY
         case ColumnType.DATE | ColumnType.DATETIME:
             return Scale.TIME
@@ -160,7 +149,7 @@ def _scale(result: QueryResult, x: int | None, names: Collection[ColumnType]) ->
             return Scale.CATEGORY
 
 
-def _place(cell: Cell, scale: Scale) -> float | str | None:
+def _place(cell: Cell, scale: Scale) -> _Place | None:
     match scale:
         case Scale.TIME:
             return seconds_of(cell)
@@ -168,12 +157,6 @@ def _place(cell: Cell, scale: Scale) -> float | str | None:
             return number_of(cell)
         case Scale.CATEGORY:
             return label_of(cell)
-
-
-def _added(so_far: float | None, more: float | None) -> float | None:
-    if so_far is None or more is None:
-        return more if so_far is None else so_far
-    return number_of(so_far + more)
 
 
 _HUGE, _TINY = 1e300, 1e-300  # beyond these, differences and quotients of floats overflow
@@ -198,7 +181,7 @@ def seconds_of(cell: Cell) -> float | None:
         return None
     try:
         moment = datetime.fromisoformat(cell)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return (moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 

@@ -30,7 +30,7 @@ TOP = 16
 LABELS = 164
 """The widest margin for names at the right."""
 LINE = 22
-POINTS = 600
+POINTS = 400
 """More than these in one line cannot be told apart; the highest and lowest of each stretch remain."""
 
 Point = tuple[float, float]
@@ -125,13 +125,15 @@ def _last(values: Sequence[float | None]) -> tuple[int, float]:
 
 
 def _pieces(x: Sequence[float], values: Sequence[float | None], frame: Frame) -> list[list[Point]]:
-    """The line in pixels, broken where a value is missing."""
+    """The line in pixels, broken where a value is missing, unless it would be nothing but breaks."""
     pieces: list[list[Point]] = [[]]
     for place, value in zip(x, values, strict=True):
         if value is not None:
             pieces[-1].append((frame.across(place), frame.up(value)))
         elif pieces[-1]:
             pieces.append([])
+    if len(pieces) > POINTS:
+        pieces = [[point for piece in pieces for point in piece]]
     return [_thinned(piece) for piece in pieces if piece]
 
 

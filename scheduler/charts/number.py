@@ -25,7 +25,7 @@ class Headline:
 
     def __str__(self) -> str:
         said = " ".join(part for part in (self.value, self.name) if part)
-        return f"{said} ({self.change} {self.before})" if self.change else said
+        return f"{said}, {self.change} {self.before}" if self.change else said
 
 
 def headline_of(result: QueryResult) -> Headline | None:

@@ -141,7 +141,7 @@ async def test_a_connection_cut_after_the_request_is_uncertain(
 
 async def test_a_receiver_that_never_answers_is_uncertain_in_the_end(receiver: WebhookReceiver) -> None:
     receiver.script(Reply(delay=30))
-    channel = a_webhook_channel(total=0.2)
+    channel = a_webhook_channel(total=0.5)
 
     outcome = await post(channel, receiver.url)
     await channel.aclose()
@@ -158,7 +158,7 @@ async def test_headers_that_drip_are_ended_by_the_total_limit(message: Message) 
             await asyncio.sleep(0.01)
 
     async with served(drip) as port:
-        channel = a_webhook_channel(total=0.2)
+        channel = a_webhook_channel(total=0.5)
         outcome = await post(channel, f"http://127.0.0.1:{port}/")
         await channel.aclose()
 
@@ -168,7 +168,7 @@ async def test_headers_that_drip_are_ended_by_the_total_limit(message: Message) 
 
 async def test_a_body_that_drips_is_cut_short_and_the_status_counts(receiver: WebhookReceiver) -> None:
     receiver.script(Reply(200, body=b"a" * 10_000, drip=0.01), Reply(503, body=b"a" * 10_000, drip=0.01))
-    channel = a_webhook_channel(total=0.2)
+    channel = a_webhook_channel(total=0.5)
 
     accepted, busy = await post(channel, receiver.url), await post(channel, receiver.url)
     await channel.aclose()
