@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import httpx
 
@@ -18,11 +18,13 @@ from channels.email import EmailChannel
 from channels.http import outbound_client, system_clock
 from channels.outbound import OutboundPolicy
 from channels.outbox import OutboxEmailChannel
-from channels.slack import SlackChannel, parse_channel
-from channels.slack_api import SLACK_API_URL, SlackSession
+from channels.slack_target import SLACK_API_URL, parse_channel
 from channels.smtp_url import OutboxFolder, SmtpServer
 from channels.urls import parse_url
 from channels.webhook import WebhookChannel, masked
+
+if TYPE_CHECKING:
+    from channels.slack_api import SlackSession
 
 KINDS = ("email", "slack", "webhook")
 
@@ -50,7 +52,7 @@ class Channels:
         self._clock = clock
         self._email = _email_channel(mail, sender)
         self._slack_api_url = slack_api_url
-        self._slack_session = SlackSession()
+        self._slack_session: SlackSession | None = None
 
     def build(self, kind: str, *, token: str | None = None, secrets: Sequence[str] = ()) -> Channel:
         """The channel of this kind; ``token`` is Slack's, ``secrets`` are the webhook's, the newest first."""
@@ -60,11 +62,18 @@ class Channels:
             case "slack":
                 if not token:
                     raise ValueError("A Slack channel needs the token of a connected workspace.")
-                return SlackChannel(token=token, api_url=self._slack_api_url, session=self._slack_session)
+                return self._slack(token)
             case "webhook":
                 return WebhookChannel(policy=self._policy, secrets=secrets, client=self.http, clock=self._clock)
             case _:
                 raise _unknown(kind)
+
+    def _slack(self, token: str) -> Channel:
+        from channels.slack import SlackChannel  # noqa: PLC0415 - a fifth of a second and 13 MB, for Slack alone
+        from channels.slack_api import SlackSession  # noqa: PLC0415
+
+        self._slack_session = self._slack_session or SlackSession()
+        return SlackChannel(token=token, api_url=self._slack_api_url, session=self._slack_session)
 
     def recipients(self, kind: str, target: str) -> list[str]:
         """Check what a user typed, without any credentials. Raises :class:`~channels.base.TargetError`."""
@@ -80,7 +89,8 @@ class Channels:
 
     async def aclose(self) -> None:
         await self._email.aclose()
-        await self._slack_session.aclose()
+        if self._slack_session is not None:
+            await self._slack_session.aclose()
         if self._owns_http:
             await self.http.aclose()
 

@@ -9,7 +9,6 @@ again (where the app may read it). Why pictures travel the way they do: deploy/d
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,16 +21,14 @@ from channels.base import (
     Progress,
     RecipientResult,
     Sent,
-    TargetError,
 )
-from channels.slack_api import SLACK_API_URL, SlackApi, SlackSession
+from channels.slack_api import SlackApi, SlackSession
 from channels.slack_blocks import Block, fallback, main_blocks, reply_blocks
 from channels.slack_errors import SlackTrouble
+from channels.slack_target import SLACK_API_URL, parse_channel
 
 EVENT_TYPE = "paperround_delivery"
 PICTURE_WAITS = (0.5, 1.0, 2.0, 3.0)  # seconds; Slack takes one or two to look at a new picture
-
-_TARGET = re.compile(r"([CDGUW][A-Z0-9]{2,})(?:\|.*)?", re.DOTALL)
 
 
 class SlackChannel:
@@ -166,14 +163,6 @@ class SlackChannel:
         except SlackTrouble:
             return None
         return file_id
-
-
-def parse_channel(target: str) -> str:
-    """The ID in ``CHANNELID`` or ``CHANNELID|#name``; a person's ID opens a direct message. Raises ``TargetError``."""
-    match = _TARGET.fullmatch(target.strip())
-    if match is None:
-        raise TargetError("Give the channel's ID, such as C0123456789: in Slack, open the channel's details, About.")
-    return match[1]
 
 
 @dataclass(slots=True)

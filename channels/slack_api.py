@@ -13,7 +13,6 @@ from slack_sdk.web.async_client import AsyncWebClient
 from channels.base import TransientFailure
 from channels.slack_errors import SlackTrouble, trouble_of
 
-SLACK_API_URL = "https://slack.com/api/"
 CONNECT_LIMIT = 5.0
 TOTAL_LIMIT = 30.0
 HISTORY_PAGE = 200

@@ -9,8 +9,10 @@ import base64
 import json
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import uuid4
 
+from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 from standardwebhooks import Webhook
 
@@ -39,6 +41,8 @@ class Catalog:
     async def add_source(self, project: Project, name: str, url: str, *, check: bool = True) -> Source:
         """A database to ask. Raises :class:`InvalidField` for ``url`` when it is unusable or does not answer."""
         url = check_source_url(url)
+        if _is_same_database(url, self._database.url):
+            raise InvalidField("url", "that is Paperround's own database; its rows are nobody's insight")
         if check:
             answer = await run_query(url, "SELECT 1", now=self._clock())
             if isinstance(answer, QueryError):
@@ -153,6 +157,14 @@ class Catalog:
                 name=name,
                 secret_sealed=self._box.seal(json.dumps(secret)),
             )
+
+
+def _is_same_database(url: str, ledger: URL) -> bool:
+    """SQLite only: what PostgreSQL shows is its user's permissions' business."""
+    source = make_url(url)
+    if source.get_backend_name() != "sqlite" or ledger.get_backend_name() != "sqlite":
+        return False
+    return Path(source.database or "").resolve() == Path(ledger.database or "").resolve()
 
 
 async def _existing_source(connection: AsyncConnection, project: Project, source: str | int) -> Source:

@@ -113,7 +113,7 @@ class Content:
     async def _shown(self, entry: _Kept, *, drawn: bool) -> Shown:
         export_id, snapshot = await asyncio.shield(entry.snapshot)
         if not drawn:
-            return Shown(export_id, snapshot, Export(name=snapshot.short_id, title=snapshot.name, text=""))
+            return Shown(export_id, snapshot, export_of(snapshot, drawn=False))
         if entry.drawing is None:
             entry.drawing = asyncio.create_task(self._draw(snapshot))
         return Shown(export_id, snapshot, await asyncio.shield(entry.drawing))

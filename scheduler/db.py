@@ -8,17 +8,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, event, inspect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from scheduler.errors import ConfigurationError, DatabaseUnavailable
 
+SCHEMA = "0001"
+"""The newest migration; revisions are numbered, so that an older binary knows a newer schema when it sees one."""
 BUSY_TIMEOUT_SECONDS = 15
 WRITES = "paperround_writes"
 MIGRATION_LOCK = 8420_0001
@@ -140,39 +138,40 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(resources.files("scheduler") / "migrations"))
-    return config
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
 def _migrate(connection: Connection) -> bool:
+    from alembic import command  # noqa: PLC0415 - a tenth of a second and 11 MB, for `init` alone
+    from alembic.config import Config  # noqa: PLC0415
+
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-    before = MigrationContext.configure(connection).get_current_revision()
+    before = _revision(connection)
     _refuse_newer(before)
-    config = _config()
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("scheduler") / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    return before != _scripts().get_current_head()
+    return before != SCHEMA
 
 
 def _check_schema(connection: Connection) -> None:
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = _revision(connection)
     _refuse_newer(current)
     if current is None:
         raise ConfigurationError("this database is empty; run `paperround init`")
-    if current != _scripts().get_current_head():
+    if current != SCHEMA:
         raise ConfigurationError("this database has an older schema; stop the service and run `paperround init`")
 
 
+def _revision(connection: Connection) -> str | None:
+    """Where Alembic keeps it; None in a database that has never been migrated."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+    return found
+
+
 def _refuse_newer(revision: str | None) -> None:
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if revision is not None and revision not in known:
+    if revision is not None and revision > SCHEMA:
         raise ConfigurationError(
             f"this database has a newer schema (revision {revision}) than this paperround knows; install the newer one"
         )

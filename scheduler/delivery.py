@@ -1,8 +1,8 @@
 """From due to recorded: the file to read first.
 
-  subscription row ── recurrence ──▶ due ── open ──▶ delivery + recipient rows ── claim ──▶ content ──▶ render ──▶ channel
-                                      │  (one transaction)                                                           │
-                       next date ◀────┘                                   record ◀──── one outcome per recipient ◀───┘
+subscription row ── recurrence ──▶ due ── open ──▶ delivery + recipient rows ── claim ──▶ content ──▶ render ──▶ channel
+                                    │  (one transaction)                                                           │
+                     next date ◀────┘                                   record ◀──── one outcome per recipient ◀───┘
 
 Three short transactions: open, claim, record. None is open while the network is. A crash between any two lines loses
 nothing: what was not opened is still due; what was not recorded is claimed again when its lease has run out, and is
@@ -204,13 +204,15 @@ class Runner:
         """Compute, compose and hand over; which exports were shown, and what the channel answered."""
         if not claimed.recipients:
             return claimed.export_ids, []
-        shown = await self.show(claimed)
+        drawn = claimed.target.kind != "webhook"
+        shown = await _isolated(self.show(claimed, drawn=drawn), event="content.not_drawn", delivery_id=str(claimed.id))
+        if isinstance(shown, Exception):  # a picture that cannot be drawn costs the picture, not the delivery
+            shown = await self.show(claimed, drawn=False)
         message = await self.work.outlet.compose(claimed, shown)
         return tuple(each.export_id for each in shown), await self.work.outlet.send(claimed, message)
 
-    async def show(self, claimed: Claimed) -> list[Shown]:
+    async def show(self, claimed: Claimed, *, drawn: bool) -> list[Shown]:
         """What it shows: computed for its instant, or, when it is repeated, what it showed the first time."""
-        drawn = claimed.target.kind != "webhook"
         if claimed.export_ids is not None:
             return await self.work.content.show_again(claimed.export_ids, drawn=drawn)
         as_of = claimed.scheduled_at or claimed.created_at

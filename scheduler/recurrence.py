@@ -173,9 +173,9 @@ class Recurrence:
 
     def _instants(self, since: date) -> Iterator[tuple[date, datetime]]:
         """The days that the rule names, each with its instant, without those that are skipped in a gap."""
-        skipped = 0
+        tz, skipped = zone(self.timezone), 0
         for day in self._days.since(since):
-            at = to_utc(self._wall(day), zone(self.timezone), gap=self.gap, fold=self.fold)
+            at = to_utc(self._wall(day), tz, gap=self.gap, fold=self.fold)
             if at is not None:
                 skipped = 0
                 yield day, max(at, self.start_at)  # a start in the second pass stays there

@@ -55,7 +55,7 @@ async def _imagined(runner: Runner, *, limit: int) -> tuple[int, list[Claimed]]:
 
 async def _rehearsed(runner: Runner, claimed: Claimed) -> dict[str, Any]:
     channel = RecordingChannel(kind=claimed.target.kind)
-    message = await runner.work.outlet.compose(claimed, await runner.show(claimed))
+    message = await runner.work.outlet.compose(claimed, await runner.show(claimed, drawn=False))
     await channel.send(message, [each.address for each in claimed.recipients])
     return {
         "id": str(claimed.id),

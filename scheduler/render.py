@@ -91,13 +91,13 @@ class Card:
 # ── one insight ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def export_of(snapshot: InsightSnapshot) -> Export:
+def export_of(snapshot: InsightSnapshot, *, drawn: bool = True) -> Export:
     """The insight drawn; its ``text`` says it in one line and, where it has many rows, shows some of them below."""
     title = one_line(snapshot.name, NAME) or snapshot.short_id
     if snapshot.error is not None:
         error = one_line(snapshot.error.message, WORDS) or "It could not be computed."
         return Export(snapshot.short_id, title, error, error=error)
-    image = chart_png(snapshot)
+    image = chart_png(snapshot) if drawn else None
     return Export(snapshot.short_id, title, "\n".join(_lines(snapshot)), image)
 
 
@@ -236,7 +236,9 @@ def _missing(cards: Sequence[Card]) -> str:
         return ""
     if len(cards) == 1:
         return "The insight could not be computed."
-    return f"{'None' if failed == len(cards) else failed} of {len(cards)} insights could not be computed."
+    if failed == len(cards):
+        return f"None of the {len(cards)} insights could be computed."
+    return f"{failed} of {len(cards)} insights could not be computed."
 
 
 def _for_chat(export: Export) -> Export:
@@ -335,4 +337,4 @@ def _templates() -> Environment:
 
 @cache
 def _inliner() -> CSSInliner:
-    return CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
+    return CSSInliner(minify_css=True, load_remote_stylesheets=False)

@@ -280,9 +280,7 @@ def _refuse_unknown(fields: Mapping[str, Any]) -> None:
         raise InvalidField(unknown[0], f"no such field; there are {', '.join(sorted(FIELDS))}")
 
 
-async def _existing(
-    tx: AsyncConnection, kind: type[Entry], project: Project, field: str, given: object
-) -> Entry:
+async def _existing(tx: AsyncConnection, kind: type[Entry], project: Project, field: str, given: object) -> Entry:
     if not isinstance(given, int | str) or isinstance(given, bool):
         raise InvalidField(field, "must be an id", code="invalid_input")
     try:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import SecretStr
 from rich.console import Console
 from rich.text import Text
 
-from channels.receivers import SlackReceiver, SmtpReceiver, WebhookReceiver
 from scheduler import logs
 from scheduler.app import initialise, opened
 from scheduler.cli.output import print_line
 from scheduler.demo.project import make_demo, signing_secret
 from scheduler.oneshot import run_due
 from scheduler.settings import load_settings
+
+if TYPE_CHECKING:
+    from channels.receivers import SlackReceiver, SmtpReceiver, WebhookReceiver
 
 
 def demo(
@@ -38,6 +40,8 @@ def demo(
 
 async def _show_once() -> None:
     """In a temporary folder: subscribe, deliver once, show what each receiver got."""
+    from channels.receivers import SlackReceiver, SmtpReceiver, WebhookReceiver  # noqa: PLC0415 - servers, for this
+
     with tempfile.TemporaryDirectory(prefix="paperround-demo-") as folder:
         async with SmtpReceiver() as smtp, SlackReceiver() as slack:
             settings = load_settings(
@@ -59,6 +63,7 @@ async def _show_once() -> None:
 
 async def _serve(port: int) -> None:
     """In this folder: the same project on the default database and outbox, and the service."""
+    from channels.receivers import SlackReceiver, WebhookReceiver  # noqa: PLC0415 - servers, for this
     from scheduler.serving import serve_until_stopped  # noqa: PLC0415 - a web framework, for this alone
 
     logs.configure(level="info")
