@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import httpx
@@ -101,6 +102,7 @@ def _signer(secret: str) -> Webhook:
         raise ValueError("A webhook secret is base64 of 24 to 64 random bytes, with or without whsec_.") from None
 
 
+@cache
 def _version() -> str:
     try:
         return version("paperround")

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from channels.registry import Channels
 from scheduler.catalog import Catalog
 from scheduler.clock import Clock, system_clock
 from scheduler.content import Content, Shown
-from scheduler.db import Database
+from scheduler.db import Database, one_at_a_time
 from scheduler.delivery import Runner, Worker
 from scheduler.errors import ConfigurationError
 from scheduler.links import UnsubscribeLinks
@@ -77,11 +77,16 @@ class App:
         return Runner(worker)
 
 
-@dataclass(frozen=True, slots=True)
+SECRETS_KEPT = timedelta(seconds=5)
+"""How long a worker goes by the credentials it has read: a rotated secret is used within this."""
+
+
 class _Outlet:
     """The way out for one worker: wording by ``render``, channels by the registry, credentials from the store."""
 
-    app: App
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._secrets: dict[tuple[int, str, int | None], tuple[datetime, Mapping[str, Any]]] = {}
 
     async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
         return compose(
@@ -105,6 +110,15 @@ class _Outlet:
     async def _secret(self, claimed: Claimed) -> Mapping[str, Any]:
         if claimed.target.kind == "email":
             return {}
+        key = (claimed.project[0], claimed.target.kind, claimed.integration_id)
+        read_at, secret = self._secrets.get(key, (None, {}))
+        now = self.app.clock()
+        if read_at is None or now - read_at > SECRETS_KEPT:
+            secret = await self._read_secret(claimed)
+            self._secrets[key] = (now, secret)
+        return secret
+
+    async def _read_secret(self, claimed: Claimed) -> Mapping[str, Any]:
         async with self.app.database.read() as connection:
             integration = await _integration(connection, claimed)
         return {} if integration is None else json.loads(self.app.box.open(integration.secret_sealed))
@@ -122,7 +136,12 @@ class _Outlet:
         return {each.address: links.url(subscription_id, each.address) for each in claimed.recipients}
 
     def _progress(self, claimed: Claimed) -> dict[str, Mapping[str, Any]]:
-        return {each.address: each.progress for each in claimed.recipients if each.progress}
+        """What earlier attempts did; of one that left no word, Slack is asked before anything is posted again."""
+        unknown = {"uncertain": True} if claimed.target.kind == "slack" else None
+        progress = {
+            each.address: each.progress or (unknown if each.attempt > 1 else None) for each in claimed.recipients
+        }
+        return {address: known for address, known in progress.items() if known}
 
 
 async def _integration(connection: AsyncConnection, claimed: Claimed) -> Integration | None:
@@ -232,6 +251,7 @@ async def initialise(settings: Settings, *, project: str, owner_email: str | Non
             is_new = await people.find_installation(connection) is None
         box = Box(_new_key(settings) if is_new else _existing_key(settings))
         async with database.write() as tx:
+            await tx.run_sync(one_at_a_time)
             found = await people.find_installation(tx)
             if found is None:
                 await _install(tx, box, project=project, timezone=settings.timezone, owner_email=owner)

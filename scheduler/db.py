@@ -20,7 +20,7 @@ SCHEMA = "0001"
 BUSY_TIMEOUT_SECONDS = 15
 WRITES = "paperround_writes"
 MIGRATION_LOCK = 8420_0001
-"""PostgreSQL's advisory lock under which one process migrates at a time; any constant of ours will do."""
+"""PostgreSQL's advisory lock under which one process initialises at a time; any constant of ours will do."""
 
 
 class Database:
@@ -142,8 +142,7 @@ def _migrate(connection: Connection) -> bool:
     from alembic import command  # noqa: PLC0415 - a tenth of a second and 11 MB, for `init` alone
     from alembic.config import Config  # noqa: PLC0415
 
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+    one_at_a_time(connection)
     before = _revision(connection)
     _refuse_newer(before)
     config = Config()
@@ -151,6 +150,12 @@ def _migrate(connection: Connection) -> bool:
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     return before != SCHEMA
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Wait until no other ``init`` is here, and keep others out until this transaction ends (SQLite's writer is alone)."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
 
 
 def _check_schema(connection: Connection) -> None:

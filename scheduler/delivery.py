@@ -21,13 +21,15 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from channels.base import Message, Outcome, PermanentFailure, RecipientResult, Sent, TransientFailure
 from scheduler import backoff, status
 from scheduler.catchup import Plan, plan
 from scheduler.clock import Clock
 from scheduler.content import Content, Shown
-from scheduler.db import Database
+from scheduler.db import Database, first_line
+from scheduler.errors import PaperroundError
 from scheduler.lanes import Lanes
 from scheduler.recorder import Recorder
 from scheduler.status import DeliveryStatus
@@ -167,7 +169,12 @@ class Runner:
             self._leases[claimed.lease] += 1
             send = asyncio.create_task(self.deliver(claimed))
             self._sends.add(send)
-            send.add_done_callback(self._sends.discard)
+            send.add_done_callback(self._ended)
+
+    def _ended(self, send: asyncio.Task[None]) -> None:
+        self._sends.discard(send)
+        if not send.cancelled() and (problem := send.exception()) is not None:
+            log.error("delivery.not_recorded", problem=first_line(problem), hint="repeated when its lease has run out")
 
     # ── send ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,6 +183,7 @@ class Runner:
         try:
             async with self.lanes.turn(claimed.target.destination, messages=len(claimed.insight_ids)):
                 tried = None if self.stopping else await self.attempt(claimed)
+            self.wake.set()
             await (self.give_back(claimed) if tried is None else self.recorder.put(tried))
         finally:
             self._leases -= Counter([claimed.lease])
@@ -188,7 +196,10 @@ class Runner:
         trying = replace(claimed, recipients=tuple(each for each in claimed.recipients if not _worn_out(each, claimed)))
         sent = await _isolated(self.send(trying), event="delivery.broke", delivery_id=str(claimed.id))
         if isinstance(sent, Exception):
-            sent = claimed.export_ids, [RecipientResult(each.address, _bug(each, sent)) for each in trying.recipients]
+            sent = (
+                claimed.export_ids,
+                [RecipientResult(each.address, _outcome_of(sent, each)) for each in trying.recipients],
+            )
         export_ids, results = sent
         answers = {each.position: result for each, result in zip(trying.recipients, results, strict=True)}
         return Tried(
@@ -310,8 +321,18 @@ async def _isolated(doing: Awaitable[Done], *, event: str, **about: object) -> D
         return bug
 
 
+def _outcome_of(problem: Exception, recipient: ClaimedRecipient) -> Outcome:
+    """A database that does not answer is tried again. The rest may be chance once; twice it is a bug."""
+    match problem:
+        case PaperroundError():
+            return TransientFailure(str(problem))
+        case DBAPIError():
+            return TransientFailure(f"Paperround's database: {first_line(problem)}")
+        case _:
+            return _bug(recipient, problem)
+
+
 def _bug(recipient: ClaimedRecipient, bug: Exception) -> Outcome:
-    """Once it may be chance; the second time it is a bug, and no repetition mends it."""
     reason = f"an error inside Paperround ({type(bug).__name__}); the log has the traceback"
     return TransientFailure(reason) if recipient.in_series == 1 else PermanentFailure(reason)
 

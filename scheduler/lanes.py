@@ -32,6 +32,7 @@ class _Lane:
     rule: Rule
     free: asyncio.Semaphore
     held: int = 0
+    unsent: int = 0
     next_turn: float = 0.0
 
 
@@ -53,9 +54,9 @@ class Lanes:
         return {kind: rule.at_once for kind, rule in self.rules.items()}
 
     def busy(self) -> list[str]:
-        """The destinations for which as many are in hand as they stand at once, or whose next turn is not yet."""
+        """The destinations with as many unsent deliveries in hand as they stand at once, or whose turn is not yet."""
         now = asyncio.get_running_loop().time()
-        return [name for name, lane in self._lanes.items() if lane.held >= lane.rule.at_once or lane.next_turn > now]
+        return [name for name, lane in self._lanes.items() if lane.unsent >= lane.rule.at_once or lane.next_turn > now]
 
     def soonest_turn(self) -> float | None:
         """Seconds until an idle but paced destination may be sent to again; None when there is none."""
@@ -70,6 +71,7 @@ class Lanes:
             rule = self.rules[kind]
             lane = self._lanes[destination] = _Lane(rule, asyncio.Semaphore(rule.at_once))
         lane.held += 1
+        lane.unsent += 1
         self._held += 1
 
     def let_go(self, destination: str) -> None:
@@ -80,14 +82,17 @@ class Lanes:
 
     @asynccontextmanager
     async def turn(self, destination: str, *, messages: int = 1) -> AsyncIterator[None]:
-        """Wait for this destination's turn; ``messages`` is how many the send will post."""
+        """Wait for this destination's turn, then send; ``messages`` is how many the send will post."""
         lane = self._lanes[destination]
-        async with lane.free:
-            loop = asyncio.get_running_loop()
-            if (wait := lane.next_turn - loop.time()) > 0:
-                await asyncio.sleep(wait)
-            lane.next_turn = loop.time() + lane.rule.seconds_apart * messages
-            yield
+        try:
+            async with lane.free:
+                loop = asyncio.get_running_loop()
+                if (wait := lane.next_turn - loop.time()) > 0:
+                    await asyncio.sleep(wait)
+                lane.next_turn = loop.time() + lane.rule.seconds_apart * messages
+                yield
+        finally:
+            lane.unsent -= 1
 
     def hold_off(self, destination: str, seconds: float) -> None:
         """The provider asked for a pause: nothing goes to this destination until it is over."""

@@ -220,6 +220,7 @@ subscriptions = Table(
 )
 
 DUE = text("enabled AND NOT deleted AND next_delivery_date IS NOT NULL")
+"""Queries say it in these very words: SQLite takes a partial index only for a WHERE that repeats its own."""
 Index("ix_subscriptions_due", subscriptions.c.next_delivery_date, postgresql_where=DUE, sqlite_where=DUE)
 
 deliveries = Table(

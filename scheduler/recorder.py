@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from scheduler.db import first_line
 from scheduler.errors import DatabaseUnavailable
@@ -50,10 +50,12 @@ class Recorder(Generic[Item]):
                 await asyncio.wait_for(self._full.wait(), WITHIN_SECONDS)
             self._full.clear()
             batch, self._waiting = self._waiting, []
-            await self._write_until_written([item for item, _ in batch])
-            for _, written in batch:
-                if not written.done():
-                    written.set_result(None)
+            try:
+                await self._write_until_written([item for item, _ in batch])
+            except SQLAlchemyError as problem:  # not the database's state but ours: whoever waits hears of it
+                _tell(batch, lambda written, problem=problem: written.set_exception(problem))
+            else:
+                _tell(batch, lambda written: written.set_result(None))
 
     async def _write_until_written(self, items: list[Item]) -> None:
         while True:
@@ -63,3 +65,9 @@ class Recorder(Generic[Item]):
                 problem_in_short = first_line(problem)  # the statement would show what is being recorded
                 log.error("outcomes.not_recorded", count=len(items), problem=problem_in_short)  # noqa: TRY400
                 await asyncio.sleep(RETRY_SECONDS)
+
+
+def _tell(batch: list[tuple[Item, asyncio.Future[None]]], news: Callable[[asyncio.Future[None]], None]) -> None:
+    for _, written in batch:
+        if not written.done():
+            news(written)

@@ -165,7 +165,7 @@ def compose(
     is_email = occasion.kind == "email"
     folder = "email" if is_email else "slack"
     shown = tuple(exports) if is_email else tuple(_for_chat(export) for export in exports)
-    words = _words(occasion, _cards(snapshots, shown))
+    words = _words(occasion, _cards(snapshots, shown), as_of=_oldest(snapshots))
     subject = one_line(_filled(f"{folder}/subject.txt", words), SUBJECT)
     return Message(
         id=occasion.idempotency_key,
@@ -186,7 +186,11 @@ def _page_of(words: Mapping[str, Any]) -> str:
     return _inliner().inline(_filled("email/body.html", {**words, "lead": lead, "why": why}))
 
 
-def _words(occasion: Occasion, cards: Sequence[Card]) -> dict[str, Any]:
+def _oldest(snapshots: Sequence[InsightSnapshot]) -> datetime | None:
+    return min((each.result.refreshed_at for each in snapshots if each.result is not None), default=None)
+
+
+def _words(occasion: Occasion, cards: Sequence[Card], *, as_of: datetime | None) -> dict[str, Any]:
     """What every template of a message can say."""
     at = occasion.occurrence_at or occasion.now
     return {
@@ -202,6 +206,7 @@ def _words(occasion: Occasion, cards: Sequence[Card]) -> dict[str, Any]:
         "summary": occasion.summary,
         "day": _day(at, occasion),
         "at": _in_full(at, occasion.timezone),
+        "as_of": None if as_of is None else _in_full(as_of, occasion.timezone),
         "next_at": None if occasion.next_at is None else _in_full(occasion.next_at, occasion.timezone),
         "notices": [notice for notice in (_lateness(occasion), _missing(cards)) if notice],
         "cards": cards,
@@ -224,10 +229,10 @@ def _wording(occasion: Occasion) -> Wording:
 def _lateness(occasion: Occasion) -> str:
     if occasion.occurrence_at is None or occasion.now - occasion.occurrence_at < LATE:
         return ""
-    planned = _in_full(occasion.occurrence_at, occasion.timezone)
-    sent = _in_full(occasion.now, occasion.timezone)
+    planned, sent = (each.astimezone(zone(occasion.timezone)) for each in (occasion.occurrence_at, occasion.now))
     how = "late" if occasion.trigger is Trigger.SCHEDULED else "later, on request"
-    return f"Sent {how}: planned for {planned}, sent on {sent}. The numbers are from when it was sent."
+    when = f"at {sent:%H:%M}" if sent.date() == planned.date() else f"on {_in_full(sent, occasion.timezone)}"
+    return f"Sent {how}: planned for {_in_full(planned, occasion.timezone)}, sent {when}."
 
 
 def _missing(cards: Sequence[Card]) -> str:

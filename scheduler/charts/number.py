@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 
 from scheduler.charts.axis import MINUS, day_name, full_number, short_number
-from scheduler.charts.figure import Unit, number_of, seconds_of, spoken, unit_of
+from scheduler.charts.figure import NOTHING, Unit, label_of, number_of, seconds_of, spoken, unit_of
 from scheduler.charts.svg import INK, WIDTH, picture, shorten, text, width_of
 from scheduler.snapshot import ColumnType, QueryResult
+from scheduler.tables import one_line
 
 UP, DOWN, SAME = "#14615e", "#a8431f", "#5b636a"
 
@@ -35,8 +36,8 @@ def headline_of(result: QueryResult) -> Headline | None:
     """
     columns = [index for index, kind in enumerate(result.types) if kind is ColumnType.NUMBER]
     if not columns:
-        first = result.rows[0][0] if result.columns else None
-        return None if first is None else Headline(shorten(str(first), 2000), "")
+        words = one_line(label_of(result.rows[0][0]), 90) if result.columns else NOTHING
+        return None if words in {"", NOTHING} else Headline(words, "")
     date = next((index for index, kind in enumerate(result.types) if kind in _DATES), None)
     rows = list(result.rows)
     if date is not None:

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.catchup import CatchUp, Opening, Plan
-from scheduler.models import deliveries, delivery_recipients, subscriptions
+from scheduler.models import DUE, deliveries, delivery_recipients, subscriptions
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
 from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
@@ -39,12 +39,7 @@ async def due(connection: AsyncConnection, *, now: datetime, limit: int) -> Sequ
     """
     rows = await connection.execute(
         select(subscriptions)
-        .where(
-            subscriptions.c.enabled,
-            ~subscriptions.c.deleted,
-            subscriptions.c.next_delivery_date.is_not(None),
-            subscriptions.c.next_delivery_date <= now,
-        )
+        .where(DUE, subscriptions.c.next_delivery_date <= now)
         .order_by(subscriptions.c.next_delivery_date)
         .limit(limit)
     )
@@ -210,11 +205,7 @@ async def disable(tx: AsyncConnection, subscription_id: int, *, reason: str, now
 
 async def next_due_at(connection: AsyncConnection) -> datetime | None:
     """The earliest next date of all subscriptions."""
-    earliest = await connection.execute(
-        select(func.min(subscriptions.c.next_delivery_date)).where(
-            subscriptions.c.enabled, ~subscriptions.c.deleted, subscriptions.c.next_delivery_date.is_not(None)
-        )
-    )
+    earliest = await connection.execute(select(func.min(subscriptions.c.next_delivery_date)).where(DUE))
     found: datetime | None = earliest.scalar_one()
     return found
 

@@ -165,9 +165,10 @@ def test_each_occasion_has_its_own_words(kind, trigger, changes, subject, said):
         (
             "scheduled",
             160,
-            "Sent late: planned for Monday, 23 November 2026, 09:00 Berlin time, sent on Monday, 23 November 2026, 11:40",
+            "Sent late: planned for Monday, 23 November 2026, 09:00 Berlin time, sent at 11:40.",
         ),
         ("backfill", 160, "Sent later, on request: planned for Monday, 23 November 2026, 09:00 Berlin time,"),
+        ("resend", 26 * 60, "09:00 Berlin time, sent on Tuesday, 24 November 2026, 11:00 Berlin time."),
         ("scheduled", 14, None),
     ],
 )
@@ -243,6 +244,7 @@ def test_every_mail_says_why_it_came_and_how_to_stop_it():
     why = "You get this because Ada Lovelace subscribed this address to the dashboard “Shop overview” in Corner Shop"
     assert why in message.text
     assert why in Page(message.html).text
+    assert "The numbers are from Monday, 23 November 2026, 09:00 Berlin time." in message.text
     assert f"Unsubscribe: {UNSUBSCRIBE_URL}\n" in message.text
 
 

@@ -7,6 +7,7 @@ import gc
 import json
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -23,7 +24,9 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from scheduler import sources
 from scheduler.errors import InvalidField
 from scheduler.snapshot import ColumnType, QueryError, QueryResult
-from scheduler.sources import check_source_url, check_sql, run_query
+from scheduler.sources import check_source_url, check_sql, elsewhere, postgresql, run_query, sqlite, threads
+from scheduler.sources.cells import Table
+from scheduler.sources.problems import NOT_ROWS, Failure, without_secrets
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 SOON = timedelta(seconds=0.3)
@@ -72,9 +75,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 async def unchecked(url: str, sql: str) -> QueryError:
     """What the database itself says, had :func:`check_sql` let it through."""
-    table = sources._Table(10)
-    with pytest.raises(sources._Failure) as caught:
-        await sources._read(make_url(check_source_url(url)), sql, table, timedelta(seconds=10))
+    table = Table(10)
+    with pytest.raises(Failure) as caught:
+        await sources._ask(make_url(check_source_url(url)), sql, table, timedelta(seconds=10))
     return QueryError(caught.value.problem, str(caught.value))
 
 
@@ -174,6 +177,8 @@ def test_a_relative_sqlite_path_is_made_absolute(shop: Path, monkeypatch: pytest
         ("://hunter2", "special characters in the password"),
         ("nosuch://u:hunter2@h/db", "no dialect 'nosuch' is installed; postgresql, mysql"),
         ("postgresql://u:hunter2@h/db?autocommit=true", "does not know what stands behind the ?"),
+        ("postgresql://u:hunter2@h/db?port=hunter2", "does not know what stands behind the ?"),
+        ("postgresql://u:hunter2@/db?host=a,b&port=1,2,3", "does not know what stands behind the ?"),
         ("snowflake://u:hunter2@h/db", "run pip install 'snowflake-sqlalchemy'"),
         ("mysql://u:hunter2@h/db", "run pip install 'pymysql'"),
         ("mysql+mysqldb://u:hunter2@h/db", "run pip install 'mysqlclient'"),
@@ -325,7 +330,7 @@ async def test_a_long_text_is_cut(shop: Path) -> None:
 
 
 def test_other_drivers_values_become_json() -> None:
-    table = sources._Table(10)
+    table = Table(10)
     table.begin(["value"])
     for value in (timedelta(hours=1), {"a": 1}, [1], memoryview(b"abc")):
         table.add((value,))
@@ -469,7 +474,7 @@ async def test_the_server_knows_who_asks_and_that_it_only_reads(postgres_server:
 
 
 async def test_what_answers_without_rows_is_refused(shop: Path) -> None:
-    assert await unchecked(_url(shop), "-- nothing") == QueryError("QueryRefused", sources._NOT_ROWS)
+    assert await unchecked(_url(shop), "-- nothing") == QueryError("QueryRefused", NOT_ROWS)
 
 
 READ_ONLY = ["SET SESSION TRANSACTION READ ONLY", "START TRANSACTION READ ONLY"]
@@ -486,7 +491,7 @@ READ_ONLY = ["SET SESSION TRANSACTION READ ONLY", "START TRANSACTION READ ONLY"]
     ],
 )
 def test_other_databases_are_told_to_read_only(dialect: str, statements: list[str], *, mariadb: bool) -> None:
-    assert sources._session(dialect, timedelta(seconds=1.5), is_mariadb=mariadb) == statements
+    assert elsewhere._session(dialect, timedelta(seconds=1.5), is_mariadb=mariadb) == statements
 
 
 @pytest.mark.parametrize(
@@ -495,10 +500,8 @@ def test_other_databases_are_told_to_read_only(dialect: str, statements: list[st
 def test_mysql_is_never_asked_to_write_a_file(sql: str) -> None:
     assert check_sql(sql) == sql  # a comment to everybody else
 
-    with pytest.raises(sources._Failure, match="not allowed") as refused:
-        sources._read_elsewhere(
-            make_url("mysql+pymysql://db.example/x"), sql, sources._Table(1), sources.TIMEOUT, sources._Cutter()
-        )
+    with pytest.raises(Failure, match="not allowed") as refused:
+        elsewhere._read(make_url("mysql+pymysql://db.example/x"), sql, Table(1), sources.TIMEOUT, elsewhere._Cutter())
 
     assert refused.value.problem == "QueryRefused"
 
@@ -508,9 +511,9 @@ def test_mysql_is_never_asked_to_write_a_file(sql: str) -> None:
 
 def busy_threads() -> int:
     """Query threads that are at work: idle ones wait in ``queue.get``."""
-    return sources._THREADS._work_queue.qsize() + sum(
+    return threads._THREADS._work_queue.qsize() + sum(
         1
-        for thread in sources._THREADS._threads
+        for thread in threads._THREADS._threads
         if thread.is_alive() and thread.ident is not None and _is_reading(thread.ident)
     )
 
@@ -518,7 +521,7 @@ def busy_threads() -> int:
 def _is_reading(ident: int) -> bool:
     frame = sys._current_frames().get(ident)
     while frame is not None:
-        if frame.f_code.co_name in {"_read_sqlite", "_read_elsewhere"}:
+        if frame.f_code in {sqlite._read.__code__, elsewhere._read.__code__}:
             return True
         frame = frame.f_back
     return False
@@ -557,10 +560,10 @@ async def test_a_hanging_postgresql_query_is_stopped_in_the_server(
 
 
 async def test_the_server_stops_a_query_that_nobody_waits_for(postgres_server: str) -> None:
-    table = sources._Table(10)
+    table = Table(10)
 
-    with pytest.raises(sources._Failure) as stopped:
-        await sources._read_postgresql(make_url(check_source_url(postgres_server)), "SELECT pg_sleep(600)", table, SOON)
+    with pytest.raises(Failure) as stopped:
+        await postgresql.ask(make_url(check_source_url(postgres_server)), "SELECT pg_sleep(600)", table, SOON)
 
     assert stopped.value.problem == "QueryTimeout"
 
@@ -623,10 +626,10 @@ async def test_another_databases_hanging_query_is_cut(shop: Path) -> None:
 
 
 def test_a_connection_that_comes_too_late_is_not_used() -> None:
-    cutter = sources._Cutter()
+    cutter = elsewhere._Cutter()
     cutter.cut()
 
-    with pytest.raises(sources._Failure, match="too late"):
+    with pytest.raises(Failure, match="too late"):
         cutter.watch(object())
 
 
@@ -698,6 +701,17 @@ async def test_an_option_no_driver_knows_is_an_unavailable_source(shop: Path, po
 def test_a_password_is_scrubbed_however_it_is_spelled(spelling: str) -> None:
     source = make_url("postgresql://u:p%40ss%20w%2Frd@h/db?sslpassword=other")
 
-    assert sources._without_secrets(f"\nno {spelling}, other\nsecond line", source) == "no ***, ***"
-    assert sources._without_secrets(source.render_as_string(hide_password=False), source) == "***"
-    assert len(sources._without_secrets("x" * 1000, source)) == 300
+    assert without_secrets(f"\nno {spelling}, other\nsecond line", source) == "no ***, ***"
+    assert without_secrets(source.render_as_string(hide_password=False), source) == "***"
+    assert len(without_secrets("x" * 1000, source)) == 300
+
+
+# --- start-up
+
+
+def test_drivers_are_loaded_when_their_kind_of_source_is_asked() -> None:
+    script = "import sys, scheduler.sources; print(sorted({'psycopg', 'sqlite3', 'sqlparse'} & set(sys.modules)))"
+
+    started = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert started.stdout == "[]\n"

@@ -1,0 +1,393 @@
+"""The schema, its versions, its key, its secrets, and the indexes that the hot queries live on."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from channels.base import TransientFailure
+from scheduler.app import initialise, opened
+from scheduler.db import SCHEMA, Database
+from scheduler.errors import ConfigurationError, DatabaseUnavailable
+from scheduler.models import metadata
+from scheduler.settings import Settings, database_url, load_settings
+from scheduler.store import claiming, opening
+from tests.conftest import SECRET_KEY
+from tests.scheduler.conftest import NOON, World, settle
+
+sqlite_only = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+
+
+def settings_of(url: str, *, secret_key: str = SECRET_KEY) -> Settings:
+    return load_settings(database_url=url, secret_key=secret_key)
+
+
+async def run_sql(url: str, *statements: str) -> list[Any]:
+    database = Database(database_url(url))
+    try:
+        async with database.write() as tx:
+            results = [await tx.execute(text(statement)) for statement in statements]
+            return list(results[-1].all()) if results[-1].returns_rows else []
+    finally:
+        await database.aclose()
+
+
+async def open_once(url: str, *, secret_key: str = SECRET_KEY) -> None:
+    async with opened(settings_of(url, secret_key=secret_key)):
+        pass
+
+
+# ── made, and made again ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_migrations_end_where_the_models_are(ledger_url: str) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
+
+    database = Database(database_url(ledger_url))
+    async with database.read() as connection:
+        found = await connection.run_sync(differences)
+    await database.aclose()
+
+    assert found == []
+
+
+@sqlite_only
+async def test_partial_indexes_and_checks_of_migrations_are_the_models_own(ledger_url: str, tmp_path: Path) -> None:
+    """What Alembic does not compare: the text of WHERE and CHECK."""
+    by_models = Database(database_url(f"sqlite:///{tmp_path / 'by-models.db'}"))
+    async with by_models.write() as tx:
+        await tx.run_sync(metadata.create_all)
+    await by_models.aclose()
+
+    assert _clauses(tmp_path / "by-models.db") == _clauses(tmp_path / "paperround.db")
+
+
+def _clauses(path: Path) -> dict[str, list[str]]:
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    connection.close()
+    kept = {
+        name: sorted(line.strip().rstrip(",") for line in sql.splitlines() if "CHECK" in line or " WHERE " in line)
+        for name, sql in rows
+        if not name.startswith(("sqlite_", "alembic_"))
+    }
+    return {name: lines for name, lines in kept.items() if lines}
+
+
+async def test_a_second_init_changes_nothing(ledger_url: str) -> None:
+    before = await run_sql(ledger_url, "SELECT uuid, key_check_sealed FROM installation")
+
+    made = await initialise(settings_of(ledger_url), project="Another name", owner_email="someone@example.org")
+
+    assert (made["created"], made["migrated"], made["project"]["name"]) == (False, False, "Test")
+    assert await run_sql(ledger_url, "SELECT uuid, key_check_sealed FROM installation") == before
+    assert await run_sql(ledger_url, "SELECT email FROM users") == [("owner@example.org",)]
+    assert await run_sql(ledger_url, "SELECT kind FROM integrations") == [("webhook",)]
+
+
+async def test_two_inits_at_once_make_one_installation(postgres_url: str, tmp_path: Path) -> None:
+    for url in (postgres_url, f"sqlite:///{tmp_path / 'new.db'}"):
+        settings = settings_of(url)
+
+        made = await asyncio.gather(*(initialise(settings, project="Test", owner_email=None) for _ in range(3)))
+
+        assert {each["project"]["id"] for each in made} == {1}
+        assert await run_sql(url, "SELECT count(*) FROM installation") == [(1,)]
+        assert await run_sql(url, "SELECT count(*) FROM projects") == [(1,)]
+
+
+# ── versions and keys ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_newer_schema_is_refused(ledger_url: str) -> None:
+    await run_sql(ledger_url, "UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(ConfigurationError, match=r"newer schema \(revision 9999\)"):
+        await open_once(ledger_url)
+    with pytest.raises(ConfigurationError, match="install the newer one"):
+        await initialise(settings_of(ledger_url), project="Test", owner_email=None)
+
+    assert await run_sql(ledger_url, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+async def test_an_older_schema_says_run_init(ledger_url: str) -> None:
+    await run_sql(ledger_url, "UPDATE alembic_version SET version_num = '0000'")
+
+    with pytest.raises(ConfigurationError, match="older schema; stop the service and run `paperround init`"):
+        await open_once(ledger_url)
+
+
+async def test_an_empty_database_says_run_init(postgres_url: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.db"
+    empty.touch()
+
+    for url in (postgres_url, f"sqlite:///{empty}"):
+        with pytest.raises(ConfigurationError, match="empty; run `paperround init`"):
+            await open_once(url)
+
+
+async def test_a_missing_file_is_named_and_not_made(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.db"
+
+    with pytest.raises(ConfigurationError, match=r"no database at .*missing\.db; run `paperround init`"):
+        await open_once(f"sqlite:///{missing}")
+
+    assert not missing.exists()
+
+
+async def test_an_init_that_died_half_way_is_finished_by_the_next(ledger_url: str) -> None:
+    await run_sql(ledger_url, *(f"DELETE FROM {each}" for each in ("integrations", "projects", "users")))
+    await run_sql(ledger_url, "DELETE FROM organisations", "DELETE FROM installation")
+
+    with pytest.raises(ConfigurationError, match="not initialised to the end"):
+        await open_once(ledger_url)
+
+    assert (await initialise(settings_of(ledger_url), project="Test", owner_email=None))["created"]
+    await open_once(ledger_url)
+
+
+async def test_another_key_is_refused(ledger_url: str) -> None:
+    another = "another-secret-key-0123456789-0123456789"
+
+    with pytest.raises(ConfigurationError, match="this key does not open this database"):
+        await open_once(ledger_url, secret_key=another)
+    with pytest.raises(ConfigurationError, match="this key does not open this database"):
+        await initialise(settings_of(ledger_url, secret_key=another), project="Test", owner_email=None)
+
+
+async def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
+    database = Database(database_url("postgresql://reader:pa55word@127.0.0.1:1/ledger"))
+
+    with pytest.raises(DatabaseUnavailable) as raised:
+        async with database.read():
+            pass
+    await database.aclose()
+
+    assert "127.0.0.1:1/ledger" in str(raised.value)
+    assert "pa55word" not in str(raised.value) + database.name
+
+
+# ── transactions ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@sqlite_only
+async def test_sqlite_keeps_what_it_committed_and_waits_its_turn(ledger_url: str) -> None:
+    database = Database(database_url(ledger_url))
+    async with database.read() as connection:
+        pragmas = {
+            name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    await database.aclose()
+
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 15_000}
+
+
+async def test_writers_wait_for_each_other_instead_of_failing(world: World) -> None:
+    await world.sql("UPDATE projects SET name = '0'")
+
+    async def count_on() -> None:
+        async with world.app.database.write() as tx:
+            query = "SELECT name FROM projects" + ("" if world.app.database.is_sqlite else " FOR UPDATE")
+            found = (await tx.execute(text(query))).scalar_one()
+            await asyncio.sleep(0)
+            await tx.execute(text("UPDATE projects SET name = :name"), {"name": str(int(found) + 1)})
+
+    await asyncio.gather(*(count_on() for _ in range(20)))
+
+    assert await world.sql("SELECT name FROM projects") == [("20",)]
+
+
+async def test_a_failing_write_and_a_rehearsal_leave_nothing(world: World) -> None:
+    async def fails() -> None:
+        async with world.app.database.write() as tx:
+            await tx.execute(text("UPDATE projects SET name = 'changed'"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fails()
+    async with world.app.database.rehearsal() as tx:
+        await tx.execute(text("UPDATE projects SET name = 'changed'"))
+
+    assert await world.sql("SELECT name FROM projects") == [("Test",)]
+
+
+async def test_a_naive_datetime_is_refused_and_instants_come_back_in_utc(world: World) -> None:
+    subscription = await world.subscribe()
+    naive = NOON.replace(tzinfo=None)
+
+    with pytest.raises(Exception, match="naive datetime"):
+        async with world.app.database.read() as connection:
+            await opening.due(connection, now=naive, limit=1)
+
+    assert subscription.next_delivery_date == NOON + timedelta(minutes=30)
+    assert str((await world.find(subscription.id)).created_at) == "2026-11-22 12:00:00+00:00"
+
+
+async def test_the_ledger_cannot_hold_the_same_occurrence_twice(world: World) -> None:
+    await world.subscribe()
+    world.clock.advance(minutes=30)
+    await settle(world.runner())
+    columns = ", ".join(
+        column.name for column in metadata.tables["deliveries"].columns if column.name not in {"id", "idempotency_key"}
+    )
+    another = "'00000000000000000000000000000000'" if world.app.database.is_sqlite else "gen_random_uuid()"
+
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await world.sql(
+            f"INSERT INTO deliveries (id, idempotency_key, {columns}) "
+            f"SELECT {another}, 'another', {columns} FROM deliveries"
+        )
+
+
+# ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SECRETS = {
+    "token": "xoxb-111-very-secret-token",
+    "path of a webhook": "T0SECRET/B0SECRET",
+    "password of a source": "s0urce-pa55word",
+    "signing secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+}
+
+
+async def _a_day_with_secrets(world: World) -> None:
+    catalog, project = world.app.catalog, world.project
+    slack = await catalog.add_slack(project, "Slack", token=SECRETS["token"])
+    await catalog.add_webhook_secret(project, "Signed", secret=SECRETS["signing secret"])
+    url = f"postgresql://reader:{SECRETS['password of a source']}@127.0.0.1:1/nothing"
+    source = await catalog.add_source(project, "Unreachable", url, check=False)
+    insight = await catalog.add_insight(
+        project, "Fails", source=source.id, sql="SELECT 1", display="table", check=False
+    )
+    hook = f"https://127.0.0.1/services/{SECRETS['path of a webhook']}"
+    await world.subscribe(target_type="webhook", target_value=hook, announced=True)
+    await world.subscribe(target_type="slack", target_value="C0123456", integration_id=slack.id, announced=True)
+    await world.subscribe(insight=insight.id, announced=True)
+    world.webhook.answer(hook, [TransientFailure("the receiver is busy")])
+    for _ in range(2):
+        await settle(world.runner())
+        world.clock.advance(minutes=30)
+    assert [hook, hook] == [recipient for _, recipient in world.webhook.attempts[:2]]
+
+
+@sqlite_only
+async def test_no_secret_stands_in_the_database_file(world: World, tmp_path: Path) -> None:
+    await _a_day_with_secrets(world)
+
+    bytes_on_disk = b"".join(path.read_bytes() for path in tmp_path.glob("paperround.db*"))
+
+    assert b"ann@example.org" in bytes_on_disk
+    assert [name for name, secret in SECRETS.items() if secret.encode() in bytes_on_disk] == []
+    assert SECRET_KEY.encode() not in bytes_on_disk
+
+
+async def test_no_secret_stands_in_any_row(world: World) -> None:
+    await _a_day_with_secrets(world)
+
+    rows = "\n".join([str(await world.sql(f"SELECT * FROM {table}")) for table in metadata.tables])
+
+    assert "ann@example.org" in rows
+    assert [name for name, secret in SECRETS.items() if secret in rows] == []
+
+
+# ── the hot queries live on their partial indexes ────────────────────────────────────────────────────────────────────
+
+MANY = 3000
+
+
+async def _fill(world: World) -> None:
+    """Many live subscriptions that are not due, many deliveries that are over: as after years."""
+    await world.subscribe(target_value="ann@example.org")
+    world.clock.advance(minutes=30)
+    await settle(world.runner())
+    numbers = f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MANY})"
+    columns = [each.name for each in metadata.tables["subscriptions"].columns if each.name != "id"]
+    names = ", ".join(f'"{each}"' for each in columns)
+    await world.sql(
+        f"INSERT INTO subscriptions ({names}) {numbers} SELECT {names} FROM subscriptions CROSS JOIN numbers"
+    )
+    kept = [
+        each.name
+        for each in metadata.tables["deliveries"].columns
+        if each.name not in {"id", "idempotency_key", "trigger_type"}
+    ]
+    others = ", ".join(kept)
+    fresh = "randomblob(16)" if world.app.database.is_sqlite else "gen_random_uuid()"
+    key = "hex(randomblob(16))" if world.app.database.is_sqlite else "gen_random_uuid()::text"
+    await world.sql(
+        f"INSERT INTO deliveries (id, idempotency_key, trigger_type, {others}) {numbers} "
+        f"SELECT {fresh}, {key}, 'manual', {others} FROM deliveries CROSS JOIN numbers"
+    )
+    await world.sql("ANALYZE")
+
+
+async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[Any]]) -> str:
+    """How the database answers the first question that ``ask`` puts, as it is really put."""
+    asked: list[tuple[str, Any]] = []
+
+    def remember(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        asked.append((statement, parameters))
+
+    engine = world.app.database._engine.sync_engine
+    async with world.app.database.rehearsal() as connection:
+        event.listen(engine, "before_cursor_execute", remember)
+        await ask(connection)
+        event.remove(engine, "before_cursor_execute", remember)
+        statement, parameters = asked[0]
+        explain = "EXPLAIN QUERY PLAN" if world.app.database.is_sqlite else "EXPLAIN"
+        rows = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
+        return "\n".join(" ".join(map(str, row)) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("index", "ask"),
+    [
+        ("ix_subscriptions_due", lambda connection: opening.due(connection, now=NOON, limit=500)),
+        ("ix_subscriptions_due", opening.next_due_at),
+        ("ix_deliveries_ready", lambda connection: claiming.anything_ready(connection, now=NOON)),
+        ("ix_deliveries_ready", claiming.next_ready_at),
+        (
+            "ix_deliveries_ready",
+            lambda connection: claiming.claim(
+                connection,
+                now=NOON,
+                limit=100,
+                lease_for=timedelta(seconds=30),
+                run_id="paperround-test",
+                busy=["slack:C1"],
+                shares={"email": 8},
+            ),
+        ),
+    ],
+    ids=["due", "next due", "anything ready", "next ready", "claim"],
+)
+async def test_an_idle_service_reads_only_the_small_index(
+    world: World, index: str, ask: Callable[[AsyncConnection], Awaitable[Any]]
+) -> None:
+    await _fill(world)
+
+    plan = await _query_plan(world, ask)
+
+    assert index in plan
+    assert "SCAN subscriptions\n" not in f"{plan}\n"
+    assert "Seq Scan on subscriptions" not in plan
+
+
+def test_the_schema_number_is_the_newest_migrations() -> None:
+    folder = Path(__file__).parents[2] / "scheduler" / "migrations" / "versions"
+
+    newest = max(path.name.partition("_")[0] for path in folder.glob("[0-9]*.py"))
+
+    assert newest == SCHEMA
