@@ -153,7 +153,7 @@ def _migrate(connection: Connection) -> bool:
 
 
 def one_at_a_time(connection: Connection) -> None:
-    """Wait until no other ``init`` is here, and keep others out until this transaction ends (SQLite's writer is alone)."""
+    """Let no other ``init`` in until this transaction ends (a writer on SQLite is alone anyway)."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
 

@@ -53,9 +53,9 @@ class Recorder(Generic[Item]):
             try:
                 await self._write_until_written([item for item, _ in batch])
             except SQLAlchemyError as problem:  # not the database's state but ours: whoever waits hears of it
-                _tell(batch, lambda written, problem=problem: written.set_exception(problem))
+                _tell(batch, problem)
             else:
-                _tell(batch, lambda written: written.set_result(None))
+                _tell(batch, None)
 
     async def _write_until_written(self, items: list[Item]) -> None:
         while True:
@@ -67,7 +67,11 @@ class Recorder(Generic[Item]):
                 await asyncio.sleep(RETRY_SECONDS)
 
 
-def _tell(batch: list[tuple[Item, asyncio.Future[None]]], news: Callable[[asyncio.Future[None]], None]) -> None:
+def _tell(batch: list[tuple[Item, asyncio.Future[None]]], problem: Exception | None) -> None:
     for _, written in batch:
-        if not written.done():
-            news(written)
+        if written.done():
+            continue
+        if problem is None:
+            written.set_result(None)
+        else:
+            written.set_exception(problem)

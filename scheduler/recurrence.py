@@ -3,34 +3,29 @@
 ``frequency interval byweekday bysetpos`` say on which days, the start says at what time of day, the zone turns each
 wall time into one instant, and ``count`` and ``until_at`` end it (RFC 5545, 3.3.10).
 
-A rule costs the same however old it is: the days are asked of :class:`_Weeks` or :class:`_Months`, and both begin at
-the period in question, never at the start.
+A rule costs the same however old it is: the days are asked of ``periods``, which begins at the period in question,
+never at the start.
 """
 
 from __future__ import annotations
 
-import calendar
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice, takewhile
-from typing import Literal, Self, TypeVar
-
-from dateutil.rrule import MO, MONTHLY, YEARLY, rrule
+from typing import Self, TypeVar
 
 from scheduler.errors import InvalidField
+from scheduler.periods import LAST_DAY, Months, Weeks
 from scheduler.zones import Fold, Gap, exists_once, in_reach, parse_instant, to_utc, zone
 
 __all__ = ["Fold", "Frequency", "Gap", "Occurrence", "Recurrence", "Weekday", "parse_instant", "zone"]
 
-_LAST_DAY = date(9998, 12, 31)  # a year short of Python's calendar: no conversion into a zone can overflow
 _LARGEST = 2**31 - 1  # what an integer column holds
 _WEEKDAYS_READ = 100  # a weekday may be repeated, but a hostile list is not read to its end
 _GAPS_IN_A_ROW = 600  # years: all published transitions, then the 400 after which calendar and clocks repeat
-_NEVER_AGAIN = 12 * 9999  # an interval after which dateutil's calendar has ended
 _DAY, _SECOND = timedelta(days=1), timedelta(seconds=1)
 
 
@@ -160,7 +155,7 @@ class Recurrence:
 
     def _fired(self, after: datetime) -> Iterator[tuple[datetime, datetime]]:
         """The occurrences after an instant, each with the wall time that it comes from."""
-        if after.year > _LAST_DAY.year:
+        if after.year > LAST_DAY.year:
             return
         after = max(after, self.start_at - _SECOND)
         asked = after.astimezone(zone(self.timezone)).date() - _DAY  # no gap or second pass moves a time by more
@@ -198,28 +193,28 @@ class Recurrence:
     def _last_day(self) -> date:
         """The day of occurrence number ``count``."""
         if self.count is None:
-            return _LAST_DAY
+            return LAST_DAY
         if self.gap is Gap.SHIFT:
             return self._days.nth(self.count - 1)
         fired = (day for day, _ in self._instants(self._start.date()))
-        return next(islice(fired, self.count - 1, None), _LAST_DAY)
+        return next(islice(fired, self.count - 1, None), LAST_DAY)
 
     @cached_property
-    def _days(self) -> _Weeks | _Months:
+    def _days(self) -> Weeks | Months:
         start = self._start.date()
         weekdays = tuple(number for number, weekday in enumerate(_WEEK) if weekday in (self.byweekday or ()))
         position = self.bysetpos if weekdays else None
         match self.frequency:
             case Frequency.DAILY:
-                return _Weeks.daily(start, self.interval, weekdays, position)
+                return Weeks.daily(start, self.interval, weekdays, position)
             case Frequency.WEEKLY:
-                return _Weeks.weekly(start, self.interval, weekdays, position)
+                return Weeks.weekly(start, self.interval, weekdays, position)
             case Frequency.MONTHLY:
-                return _Months(start, self.interval, weekdays, position)
+                return Months(start, self.interval, weekdays, position)
             case Frequency.YEARLY if weekdays:
-                return _Months(start, self.interval, weekdays, position, whole_years=True)
+                return Months(start, self.interval, weekdays, position, whole_years=True)
             case Frequency.YEARLY:
-                return _Months(start, 12 * self.interval, weekdays, position)
+                return Months(start, 12 * self.interval, weekdays, position)
 
     def describe(self) -> str:
         """The rule in plain English: "every 2 weeks on Monday and Friday at 09:00, Europe/Berlin, 10 times"."""
@@ -254,151 +249,6 @@ class Recurrence:
             Frequency.MONTHLY: f" on day {self._start.day}",
             Frequency.YEARLY: f" on {_day_and_month(self._start)}",
         }[self.frequency]
-
-
-@dataclass(frozen=True)
-class _Weeks:
-    """The days of a daily or weekly rule. These periods have one length, so it is one pattern, repeated.
-
-    The first week is cut off at the start, and ``bysetpos`` counts in what is left of it, as dateutil does.
-    """
-
-    origin: int  # the first day of the first period; days are proleptic Gregorian ordinals here
-    length: int
-    first: tuple[int, ...]  # days after the beginning of the first period
-    every: tuple[int, ...]  # and of each later one
-
-    @classmethod
-    def daily(cls, start: date, interval: int, weekdays: tuple[int, ...], position: int | None) -> Self:
-        """Seven visits make a period: the eighth falls on the weekday of the first."""
-        visits = range(0, 7 * interval, interval)
-        named = tuple(day for day in visits if not weekdays or (start.weekday() + day) % 7 in weekdays)
-        pattern = named if position in {None, 1, -1} else ()
-        return cls(start.toordinal(), 7 * interval, pattern, pattern)
-
-    @classmethod
-    def weekly(cls, start: date, interval: int, weekdays: tuple[int, ...], position: int | None) -> Self:
-        named = weekdays or (start.weekday(),)
-        left = tuple(weekday for weekday in named if weekday >= start.weekday())
-        return cls(start.toordinal() - start.weekday(), 7 * interval, _pick(left, position), _pick(named, position))
-
-    def fires(self) -> bool:
-        return bool(self.every)
-
-    def since(self, day: date) -> Iterator[date]:
-        """The named days from this one on, which is not before the start."""
-        asked, last = day.toordinal(), _LAST_DAY.toordinal()
-        for opening in range(asked - (asked - self.origin) % self.length, last + 1, self.length):
-            for offset in self.first if opening == self.origin else self.every:
-                if asked <= opening + offset <= last:
-                    yield date.fromordinal(opening + offset)
-
-    def nth(self, index: int) -> date:
-        """The named day of this index, counted from 0; the last day of all when it lies beyond."""
-        if index < len(self.first):
-            return date.fromordinal(self.origin + self.first[index])
-        periods, rest = divmod(index - len(self.first), len(self.every))
-        ordinal = self.origin + (1 + periods) * self.length + self.every[rest]
-        return date.fromordinal(min(ordinal, _LAST_DAY.toordinal()))
-
-    def at_most(self, day: date) -> int:
-        """How many days can be named up to this one."""
-        return (1 + (day.toordinal() - self.origin) // self.length) * len(self.every)
-
-
-@dataclass(frozen=True)
-class _Months:
-    """The days of a monthly or yearly rule. These periods vary in length, so dateutil names the weekdays in each.
-
-    Without weekdays it is the start's day of the month, where the month has one; a year is twelve months then.
-    Periods are numbered from the year 0.
-    """
-
-    start: date
-    interval: int
-    weekdays: tuple[int, ...]
-    position: int | None
-    whole_years: bool = False  # weekdays are looked for in the whole year
-
-    def fires(self) -> bool:
-        """Whether any visited period names a day; 400 years are whole weeks, so the calendar repeats after them."""
-        cycle = 400 if self.whole_years else 400 * 12
-        visits = range(cycle // math.gcd(cycle, self.interval))
-        return any(self._size(self._number(self.start) + visit * self.interval) for visit in visits)
-
-    def since(self, day: date) -> Iterator[date]:
-        """The named days from this one on, which is not before the start."""
-        asked = self._number(day)
-        for number in self._visits(asked + (self._number(self.start) - asked) % self.interval):
-            if self._size(number):  # far cheaper than naming them: some rules rest for decades
-                yield from (named for named in self._named(number) if named >= day)
-
-    def nth(self, index: int) -> date:
-        """The named day of this index, counted from 0; the last day of all when it lies beyond."""
-        first = self._number(self.start)
-        index += sum(day < self.start for day in self._named(first))
-        for number in self._visits(first):
-            size = self._size(number)
-            if index < size:
-                return self._named(number)[index]
-            index -= size
-        return _LAST_DAY
-
-    def at_most(self, day: date) -> int:
-        """How many days can be named up to this one."""
-        most = (53 if self.whole_years else 5) * len(self.weekdays) if self.weekdays and not self.position else 1
-        return (1 + (self._number(day) - self._number(self.start)) // self.interval) * most
-
-    def _visits(self, number: int) -> range:
-        return range(number, self._number(_LAST_DAY) + 1, self.interval)
-
-    def _number(self, day: date) -> int:
-        return day.year if self.whole_years else 12 * day.year + day.month - 1
-
-    def _opening(self, number: int) -> tuple[int, int]:
-        """The year and the month that a period begins with."""
-        return (number, 1) if self.whole_years else (number // 12, number % 12 + 1)
-
-    def _size(self, number: int) -> int:
-        """How many days a whole period names."""
-        year, month = self._opening(number)
-        weekday, length = calendar.monthrange(year, month)
-        if not self.weekdays:
-            return self.start.day <= length
-        if self.whole_years:
-            length = 365 + calendar.isleap(year)
-        named = sum(length // 7 + ((each - weekday) % 7 < length % 7) for each in self.weekdays)
-        return named if self.position is None else abs(self.position) <= named
-
-    def _named(self, number: int) -> tuple[date, ...]:
-        """The days that a whole period names; without weekdays, one that has the day."""
-        opening = date(*self._opening(number), 1)
-        if not self.weekdays:
-            return (opening.replace(day=self.start.day),)
-        return _weekdays_in(YEARLY if self.whole_years else MONTHLY, opening, self.weekdays, self.position)
-
-
-@lru_cache(maxsize=1024)  # subscriptions are due in the same few months
-def _weekdays_in(
-    frequency: Literal[0, 1], opening: date, weekdays: tuple[int, ...], position: int | None
-) -> tuple[date, ...]:
-    """The days that dateutil names in the one month or year that begins here."""
-    rule = rrule(
-        frequency,
-        dtstart=datetime.combine(opening, time.min),
-        interval=_NEVER_AGAIN,
-        wkst=MO,
-        byweekday=weekdays,
-        bysetpos=position,
-    )
-    return tuple(wall.date() for wall in rule)
-
-
-def _pick(days: tuple[int, ...], position: int | None) -> tuple[int, ...]:
-    """The day at this position, counted from 1 or back from -1; without one, all."""
-    if position is None:
-        return days
-    return tuple(day for index, day in enumerate(days, 1) if position in {index, index - len(days) - 1})
 
 
 _Chosen = TypeVar("_Chosen", bound=StrEnum)

@@ -15,11 +15,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 from sqlalchemy import make_url
 
 from scheduler.app import initialise
 from scheduler.settings import load_settings
+
+hypothesis_settings.register_profile("long", max_examples=5000, deadline=None)  # --hypothesis-profile=long
 
 SECRET_KEY = "a-secret-key-for-tests-only-0123456789"
 

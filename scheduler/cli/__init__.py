@@ -57,7 +57,8 @@ def main() -> None:
     except typer.BadParameter as wrong:
         _complain(f"{' '.join(wrong.format_message().split())} ({_see(wrong)})")
     except typer.TyperException as usage:
-        _complain(f"{' '.join(str(usage).split())} ({_see(usage)})")
+        said = " ".join(str(usage).split()) or "name a command"  # without one, the help was printed
+        _complain(f"{said} ({_see(usage)})")
     except InvalidField as problem:
         names_it = problem.field is None or str(problem).startswith(problem.field)
         _complain(str(problem) if names_it else f"{problem.field}: {problem}")

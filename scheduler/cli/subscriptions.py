@@ -97,7 +97,7 @@ def add_subscription(
 
 async def _with_all_tiles(app: App, project: Project, fields: dict[str, Any]) -> dict[str, Any]:
     """A dashboard is shown whole unless some of its insights were named."""
-    if "dashboard" not in fields or "dashboard_export_insights" in fields:
+    if "dashboard" not in fields or "insight" in fields or "dashboard_export_insights" in fields:
         return fields
     async with app.database.read() as connection:
         dashboard = await catalog.find(connection, Dashboard, project.id, fields["dashboard"])

@@ -1,4 +1,4 @@
-"""The demo's shop is read the way a person's own database is: through scheduler/sources.py."""
+"""The demo's shop is read the way a person's own database is: through scheduler/sources."""
 
 from __future__ import annotations
 
