@@ -23,6 +23,9 @@ RULES: Mapping[str, Rule] = {
     "slack": Rule(at_once=1, seconds_apart=1.0),
 }
 
+LONGEST_PAUSE = 300.0
+"""Seconds; a provider that asks for more is asked again."""
+
 CAPACITY = 512
 """Deliveries a process has in its hands at most, waiting ones included: what memory is bounded by."""
 
@@ -95,9 +98,14 @@ class Lanes:
             lane.unsent -= 1
 
     def hold_off(self, destination: str, seconds: float) -> None:
-        """The provider asked for a pause: nothing goes to this destination until it is over."""
+        """The provider asked for a pause: where destinations are paced, all of this one waits until it is over.
+
+        Elsewhere only the refused recipient waits: a webhook's host may be many people's.
+        """
         lane = self._lanes[destination]
-        lane.next_turn = max(lane.next_turn, asyncio.get_running_loop().time() + seconds)
+        if lane.rule.seconds_apart:
+            until = asyncio.get_running_loop().time() + min(seconds, LONGEST_PAUSE)
+            lane.next_turn = max(lane.next_turn, until)
 
     def _forget_idle(self) -> None:
         now = asyncio.get_running_loop().time()

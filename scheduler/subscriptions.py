@@ -233,7 +233,7 @@ class Subscriptions:
     async def _changes(
         self, tx: AsyncConnection, project: Project, before: Subscription, fields: Mapping[str, Any], *, now: datetime
     ) -> dict[str, Any]:
-        columns = _other_columns(fields, defaults=False)
+        columns: dict[str, Any] = {}
         if any(name in fields for name in CONTENT):
             columns |= await self._changed_content(tx, project, before, fields)
         kind = fields.get("target_type", before.target.kind)
@@ -241,16 +241,17 @@ class Subscriptions:
             target = self._target(kind, fields.get("target_value", self.target_value(before.target)))
             if (kind, self.target_value(target)) != (before.target.kind, self.target_value(before.target)):
                 columns |= _target_columns(target)
+        recurrence = _recurrence(_recurrence_fields(before.recurrence) | dict(fields))
+        columns |= _recurrence_columns(recurrence)
+        columns |= {name: _flag(name, fields[name]) for name in ("deleted", "enabled") if name in fields}
+        columns |= _other_columns(fields, defaults=False)
         if any(name in fields for name in TARGET):
             given = fields.get("integration_id", before.integration_id)
             columns["integration_id"] = await self._integration(tx, project, kind, given)
-        for name in ("enabled", "deleted"):
-            if name in fields:
-                columns[name] = _flag(name, fields[name])
-        recurrence = _recurrence(_recurrence_fields(before.recurrence) | dict(fields))
-        columns |= _recurrence_columns(recurrence)
         resumed = columns.get("enabled", before.enabled) and not before.enabled
         restored = before.deleted and columns.get("deleted") is False
+        if resumed and kind == "slack" and columns.get("integration_id", before.integration_id) is None:
+            raise InvalidField("enabled", "its Slack integration is gone; choose another one with integration_id")
         if recurrence != before.recurrence or resumed or restored:
             columns["next_delivery_date"] = recurrence.next_after(now)
             if columns["next_delivery_date"] is None and columns.get("enabled", before.enabled):
@@ -348,6 +349,7 @@ def _other_columns(fields: Mapping[str, Any], *, defaults: bool) -> dict[str, An
     checks = {"title": _title, "catch_up": _catch_up, "catch_up_hours": _catch_up_hours}
     fallback = {"title": None, "catch_up": CatchUp.LATEST, "catch_up_hours": int(WINDOW.total_seconds() // 3600)}
     given = {**fallback, **fields} if defaults else fields
+    _check_invite_message(fields.get("invite_message"))
     return {name: check(given[name]) for name, check in checks.items() if name in given}
 
 
@@ -359,6 +361,11 @@ def _title(value: object) -> str | None:
     if "\0" in value:
         raise InvalidField("title", "must not have a NUL character in it")
     return value
+
+
+def _check_invite_message(value: object) -> None:
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise InvalidField("invite_message", "must be text without a NUL character")
 
 
 def _catch_up(value: object) -> CatchUp:

@@ -10,7 +10,7 @@ import typer
 from scheduler.app import App
 from scheduler.cli.catalog import in_project
 from scheduler.cli.options import AsJson, ProjectId
-from scheduler.cli.output import local, print_fields, print_json, print_line, print_table
+from scheduler.cli.output import in_short, local, print_fields, print_json, print_line, print_table
 from scheduler.contract import delivery_json
 from scheduler.errors import InvalidField
 from scheduler.status import DeliveryStatus, RecipientStatus
@@ -47,7 +47,7 @@ def list_deliveries(
         print_json({"results": [delivery_json(each) for each in found]})
         return
     print_table(
-        ("opened", "subscription", "why", "to", "recipients", "status", "delivery"),
+        ("opened (UTC)", "of", "why", "to", "recipients", "status", "delivery"),
         [_table_row(each) for each in found],
         empty="No deliveries yet; `paperround run-due` sends what is due.",
     )
@@ -55,9 +55,10 @@ def list_deliveries(
 
 def _table_row(each: Delivery) -> tuple[object, ...]:
     sent = sum(recipient.status is RecipientStatus.SENT for recipient in each.recipients)
-    to = f"{each.target_type} {each.target_value}"
+    to = in_short(each.target_type, each.target_value)
     recipients = f"{sent}/{len(each.recipients)} sent"
-    return (local(each.created_at, "UTC"), each.subscription_id, each.trigger, to, recipients, each.status, each.id)
+    opened = f"{each.created_at:%d %b %H:%M:%S}"
+    return (opened, each.subscription_id, each.trigger, to, recipients, each.status, each.id)
 
 
 @app.command("show")

@@ -29,6 +29,10 @@ COLOURS = {
 }
 
 
+WHOLE = {"delivery", "opened (UTC)", "next", "status", "state"}
+"""Columns that are read, or copied, in one piece."""
+
+
 def print_json(document: object) -> None:
     """One JSON document on standard output."""
     print(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
@@ -51,7 +55,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
         return
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column == "id" else "left")
+        table.add_column(
+            column, overflow="fold", no_wrap=column in WHOLE, justify="right" if column == "id" else "left"
+        )
     for row in texts:
         table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
     Console(highlight=False).print(table)
@@ -70,6 +76,18 @@ def print_fields(fields: Mapping[str, object]) -> None:
         text = _cell(value)
         table.add_row(Text(name), Text(text, style=COLOURS.get(text, "")))
     Console(highlight=False).print(table)
+
+
+def in_short(kind: str, target: str) -> str:
+    """A target for a table: the first of several addresses, a Slack channel by its name."""
+    match kind:
+        case "email":
+            first, *others = target.split(",")
+            return f"{first} +{len(others)}" if others else first
+        case "slack":
+            return f"slack {target.partition('|')[2] or target}"
+        case _:
+            return f"{kind} {target}"
 
 
 def local(moment: datetime | None, timezone: str) -> str:

@@ -9,7 +9,7 @@ import typer
 from scheduler.app import App
 from scheduler.cli.catalog import in_project
 from scheduler.cli.options import SUBSCRIPTION, AsJson, ProjectId, taking, with_instants
-from scheduler.cli.output import local, print_fields, print_json, print_line, print_table
+from scheduler.cli.output import in_short, local, print_fields, print_json, print_line, print_table
 from scheduler.contract import subscription_json
 from scheduler.errors import InvalidField
 from scheduler.store import catalog
@@ -45,7 +45,7 @@ def list_subscriptions(project: ProjectId = None, as_json: AsJson = False) -> No
 
 
 def _table_row(each: Subscription) -> tuple[object, ...]:
-    to = f"{each.target.kind} {each.target.value}"
+    to = in_short(each.target.kind, each.target.value)
     when = each.recurrence.describe()
     return (each.id, each.title or each.resource_name, to, when, _next(each), _state(each))
 
