@@ -15,6 +15,7 @@ from uuid import uuid4
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from scheduler.clock import Clock
 from scheduler.db import Database
@@ -185,7 +186,7 @@ def _check_signing_secret(secret: str) -> None:
     try:
         size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
         Webhook(secret)
-    except ValueError:
+    except (ValueError, EmptyWebhookSecretError):
         size = 0
     if not secret.startswith("whsec_") or not 24 <= size <= 64:
         raise InvalidField("secret", "must be whsec_ and 24 to 64 bytes in base64; leave it out to have one made")

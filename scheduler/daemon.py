@@ -65,8 +65,9 @@ class Daemon:
         await self._stop.wait()
         self._notify(systemd.STOPPING)
         log.info("service.stopping", in_flight=self._runner.in_flight)
-        woken.cancel()
-        self._chores.remove_job("tick")
+        self._runner.stopping = True
+        async with self._beating:  # a beat under way ends first: what it has claimed is sent, or given back
+            woken.cancel()
         await self._runner.stop(grace=GRACE)
         self._chores.shutdown(wait=False)
         log.info("service.stopped")
@@ -90,6 +91,8 @@ class Daemon:
     async def _beat(self) -> None:
         """One tick, and the next one's time; a database that does not answer is tried again, not a reason to die."""
         async with self._beating:
+            if self._stop.is_set():
+                return
             sleep = LONGEST_SLEEP
             try:
                 await self._runner.tick()

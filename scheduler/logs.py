@@ -9,10 +9,10 @@ from typing import TextIO
 import structlog
 
 
-def configure(*, level: str = "info", stream: TextIO | None = None) -> None:
+def configure(*, level: str = "info", as_json: bool = False, stream: TextIO | None = None) -> None:
     """Once, at the start of a command. Libraries' own records come out the same way, warnings and worse."""
     stream = stream or sys.stderr
-    for_people = stream.isatty()
+    for_people = stream.isatty() and not as_json
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

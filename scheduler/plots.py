@@ -1,18 +1,18 @@
 """Insights as pictures: rows in, a small PNG out. No browser, no network, no state of ours; any thread may draw.
 
-``_figure`` reads the rows; ``_lines`` ``_bars`` ``_ring`` ``_card`` say in Vega-Lite what to draw, and Vega-Lite draws it.
-What users wrote is data there, never the name of a field or part of an expression.
-Why so: deploy/decisions/0003-chart-renderer.md.
+``_figure`` reads the rows, ``_lines`` ``_bars`` ``_ring`` ``_card`` say in Vega-Lite what to draw. What users wrote is
+data there, never the name of a field or part of an expression. Why so: deploy/decisions/0003-chart-renderer.md.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Literal
 
 from vl_convert import vegalite_to_png
@@ -20,23 +20,25 @@ from vl_convert import vegalite_to_png
 from scheduler.snapshot import Cell, ColumnType, Display, InsightSnapshot, QueryResult
 from scheduler.tables import one_line
 
-WIDTH, HEIGHT, PAD, SCALE = 568, 236, 8, 2
-SERIES, NAMES, SLICES, UPRIGHT, POINTS = 6, 12, 6, 60, 2000
-"""The largest so many are drawn; beyond 60 upright bars an area, beyond 2,000 points in a line its extremes."""
-NAMED = 5
-"""So many are named in words; the rest is counted."""
+WIDTH, HEIGHT, SCALE = 568, 236, 2
+SERIES, NAMES, SLICES, UPRIGHT, POINTS, NAMED = 6, 12, 6, 60, 2000, 5
+"""How many are drawn (beyond 60 upright bars an area, beyond 2,000 points the extremes) and named in words."""
 
 INK, MUTED, RULE, ZERO, REST, PAPER = "#1f262b", "#5b636a", "#e7e3db", "#a8a397", "#b9b4aa", "#ffffff"
+UP, DOWN = "#14615e", "#a8431f"
 PALETTE = ["#14615e", "#d9952b", "#1f2f6b", "#6fa8dc", "#c4532f", "#8e4a9e"]
 """Told apart by people who see no red, no green or no blue: at least 18 apart in CIE Lab in each simulation."""
-UP, DOWN = "#14615e", "#a8431f"
+
+Spec = dict[str, Any]
+Place = datetime | float | str
 
 _LABELS = {"labelColor": MUTED, "labelFontSize": 14, "labelLimit": 190}
-_SYMBOLS = {"symbolType": "circle", "symbolStrokeWidth": 0, "symbolSize": 130, "symbolOpacity": 1}
+_SYMBOLS = {"symbolType": "circle", "symbolStrokeWidth": 0, "symbolSize": 130, "symbolOpacity": 1, "rowPadding": 6}
 _GRID = {"condition": {"test": "datum.value === 0", "value": ZERO}, "value": RULE}
 THEME = {
     "font": "Liberation Sans",  # the one inside the renderer; a family that is not there is drawn as nothing at all
     "background": PAPER,
+    "padding": 8,
     "autosize": {"type": "fit-x", "contains": "padding"},
     "view": {"stroke": None},
     "range": {"category": [*PALETTE, PAPER]},  # the last for "+ 8 more" in a legend
@@ -50,46 +52,36 @@ THEME = {
 }
 
 _NAME = "slice(datum.label, 4)"  # without what _key puts before it
-_AMOUNT = "datum.value === 0 ? '0' : replace(replace(datum.label, 'G', 'B'), 'e+', 'e')"
+_SIZE = "replace(replace(replace(datum.label, '−', ''), 'G', 'B'), 'e+', 'e')"
 _YEAR = "datum.index === 0 || (utcmonth(datum.value) === 0 && utcdate(datum.value) < 8) ? utcyear(datum.value) : ''"
 _UNITS = "year: '%b', quarter: '%b', month: '%b', week: '%-d %b', date: '%-d %b', hours: '%H:%M', minutes: '%H:%M'"
-_X = {
+_ALONG: dict[str, Spec] = {
     "temporal": {"axis": {"labelExpr": f"[utcFormat(datum.value, {{{_UNITS}}}), {_YEAR}]"}, "scale": {"type": "utc"}},
-    "quantitative": {"axis": {"format": "~g"}, "scale": {"zero": False, "nice": False}},
+    "quantitative": {"axis": {"format": "~f"}, "scale": {"zero": False, "nice": False}},
     "nominal": {"axis": {"labelExpr": _NAME}},
 }
-_TEXT = {"text": {"field": "text"}}
-
-Spec = dict[str, Any]
-Place = datetime | float | str
+_TEXT = {"field": "text"}
+_PICTOGRAMS = re.compile("[\u2600-\u27bf\ufe0e\ufe0f\u200d\U0001f000-\U0001faff]+")  # few machines have a font for them
 
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """At each place a value or None for each of ``names``; ``is_long``: a row named its series; ``left_out``: too many.
+    """Numbers (None: there should be one) by place and name; ``left_out`` names were too many.
 
-    ``along``: the places are instants or numbers, ascending, or names in the query's own order.
+    Places are ascending instants or numbers, or names in the query's own order.
     """
 
     along: Literal["temporal", "quantitative", "nominal"]
-    names: tuple[str, ...]
-    rows: tuple[tuple[Place, tuple[float | None, ...]], ...]
+    places: list[Place]
+    names: list[str]
+    cells: dict[tuple[Place, str], float | None]
     unit: str
-    is_long: bool
     left_out: int
 
     @property
     def values(self) -> list[float]:
-        return [value for _, values in self.rows for value in values if value is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Picture:
-    """What is drawn, what it says, and what ``$`` in the format of a number stands for."""
-
-    spec: Spec
-    words: str
-    unit: str = ""
+        every = (self.cells.get((place, name)) for place in self.places for name in self.names)
+        return [value for value in every if value is not None]
 
 
 def chart_png(snapshot: InsightSnapshot) -> bytes | None:
@@ -97,39 +89,337 @@ def chart_png(snapshot: InsightSnapshot) -> bytes | None:
 
     None when there is nothing to draw: a table, an error, no rows, not a single number.
     """
-    picture = _picture(snapshot)
-    if picture is None:
+    chart = _chart(snapshot)
+    if chart is None:
         return None
-    currency = ["", picture.unit] if picture.unit == "%" else [picture.unit, ""]
-    return vegalite_to_png(
-        {"width": WIDTH, "height": HEIGHT, "padding": PAD, "config": THEME, **picture.spec},
-        scale=SCALE,
-        allowed_base_urls=[],  # nothing may be fetched, from network or disk
-        format_locale={"decimal": ".", "thousands": ",", "grouping": [3], "currency": currency},
-    )
+    spec = {"width": WIDTH, "height": HEIGHT, "config": THEME, **chart, "description": ""}
+    return _packed(vegalite_to_png(spec, scale=SCALE, allowed_base_urls=[]))  # nothing may be fetched
 
 
 def chart_in_words(snapshot: InsightSnapshot) -> str:
     """What the picture shows, in one line; empty when there is none."""
-    picture = _picture(snapshot)
-    return picture.words if picture else ""
+    chart = _chart(snapshot)
+    return "" if chart is None else str(chart["description"])
 
 
-def _picture(snapshot: InsightSnapshot) -> _Picture | None:
-    result = snapshot.result
-    if result is None or not result.rows or ColumnType.NUMBER not in result.types:
+def _chart(snapshot: InsightSnapshot) -> Spec | None:
+    result, display = snapshot.result, snapshot.display
+    if result is None or display is Display.TABLE or not result.rows or ColumnType.NUMBER not in result.types:
         return None
-    if snapshot.display is Display.TABLE:
-        return None
-    if snapshot.display is Display.NUMBER:
+    if display is Display.NUMBER:
         return _card(result)
-    figure = _figure(result, named=snapshot.display is Display.PIE)
+    figure = _figure(result, is_whole=display is Display.PIE)
     if figure is None:
         return None
-    match snapshot.display:
-        case Display.PIE if min(figure.values) >= 0 and any(figure.values):
-            return _ring(figure)
-        case Display.PIE | Display.BAR:
-            return _bars(figure)
+    if display is Display.PIE and min(figure.values) >= 0 and any(figure.values):
+        return _ring(figure)
+    return _bars(figure) if display in {Display.PIE, Display.BAR} else _lines(figure, filled=display is Display.AREA)
+
+
+def _packed(png: bytes) -> bytes:
+    """The same picture in a third of the bytes: the renderer packs for speed, but a mail carries it to many."""
+    at = png.index(b"IDAT")
+    end = at + 4 + int.from_bytes(png[at - 4 : at])
+    data = b"IDAT" + zlib.compress(zlib.decompress(png[at + 4 : end]))
+    return png[: at - 4] + (len(data) - 4).to_bytes(4) + data + zlib.crc32(data).to_bytes(4) + png[end + 4 :]
+
+
+_DATES, _WORDS = {ColumnType.DATE, ColumnType.DATETIME}, {ColumnType.TEXT, ColumnType.BOOLEAN}
+
+
+def _figure(result: QueryResult, *, is_whole: bool) -> _Figure | None:
+    """The first column along x (``is_whole``: names of parts); each other number, or, in long form, each text a series.
+
+    Rows that agree in x and series are added up. None when there is not a single number.
+    """
+    x, by, columns = _roles(result)
+    if is_whole:
+        by, columns = None, columns[:1]
+    read = _label if is_whole or result.types[x] in _WORDS else _instant if result.types[x] in _DATES else _number
+    cells: dict[tuple[Place, str], float | None] = {}
+    weights: dict[str, float] = defaultdict(float)
+    for row in result.rows:
+        place = read(row[x])
+        if place is None:
+            continue
+        for column in columns:
+            key = place, _spoken(result.columns[column]) if by is None else _label(row[by])
+            value, so_far = _number(row[column]), cells.setdefault(key, None)
+            if value is not None:
+                cells[key] = _number(value + (so_far or 0.0))
+                weights[key[1]] += abs(value)
+    if not weights:
+        return None
+    largest = sorted(weights, key=lambda name: -weights[name])[:SERIES]
+    names = [name for name in weights if name in largest]
+    places = list(dict.fromkeys(place for place, _ in cells))
+    unit, left_out = _unit(result.columns[columns[0]]), len(weights) - len(names)
+    if read is _label:
+        return _Figure("nominal", places, names, cells, unit, left_out)
+    return _Figure("temporal" if read is _instant else "quantitative", sorted(places), names, cells, unit, left_out)
+
+
+def _roles(result: QueryResult) -> tuple[int, int | None, list[int]]:
+    """The columns of x, of the names of series (None: each column of numbers is one), and of the numbers."""
+    numbers = [index for index, kind in enumerate(result.types) if kind is ColumnType.NUMBER]
+    others = [index for index, kind in enumerate(result.types) if kind is not ColumnType.NUMBER]
+    x = others[0] if others and (others[0] == 0 or len(numbers) == 1) else 0
+    values = [index for index in numbers if index != x]
+    by = next((index for index in others if index != x and result.types[index] in _WORDS), None)
+    if by is None or len({row[x] for row in result.rows}) == len(result.rows):
+        return x, None, values
+    return x, by, values[:1]
+
+
+def _number(cell: Cell) -> float | None:
+    """With room at both ends: beyond it differences and quotients of floats overflow."""
+    try:
+        value = float(cell) if isinstance(cell, int | float) else math.nan
+    except OverflowError:
+        return None
+    return None if math.isnan(value) else 0.0 if abs(value) < 1e-300 else max(-1e300, min(1e300, value))
+
+
+def _instant(cell: Cell) -> datetime | None:
+    """A time without a zone is taken for UTC."""
+    try:
+        moment = datetime.fromisoformat(str(cell))
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _label(cell: Cell | datetime) -> str:
+    match cell:
+        case bool():
+            return "yes" if cell else "no"
+        case datetime():
+            return f"{cell.day} {cell:%b} {cell.year}" + (f" {cell:%H:%M}" if cell.hour or cell.minute else "")
+        case float():
+            return f"{cell:.15g}"
         case _:
-            return _lines(figure, filled=snapshot.display is Display.AREA)
+            return one_line("" if cell is None else str(cell), 80) or "(none)"
+
+
+_SIGNS = {"eur": "€", "usd": "$", "gbp": "£", "jpy": "¥", "percent": "%", "pct": "%"}
+_UNIT = rf"(?i:(?<![a-z])([€$£¥%]|{'|'.join(_SIGNS)})(?![a-z]))"
+
+
+def _unit(column: str) -> str:
+    """What a column's name mentions: ``revenue_eur``, ``Price ($)``, ``open rate %``."""
+    found = re.search(_UNIT, column)
+    return _SIGNS.get(found[1].lower(), found[1]) if found else ""
+
+
+def _spoken(column: str) -> str:
+    """A column's name as a reader says it; the unit stands beside the numbers."""
+    return _label(re.sub(rf"[\s_]*\(?{_UNIT}\)?$", "", column).replace("_", " ") or column)
+
+
+def _written(value: float, unit: str, *, exact: float = 1e4) -> str:
+    """Three figures or so, below ``exact`` all of them: 1,234 48.2k 3.4M 0.0021."""
+    size, power, suffix = abs(value), 1.0, ""
+    if exact - 0.5 <= size < 1e15:
+        power, suffix = next(each for each in _POWERS if size >= each[0] * 0.9995)
+    shown = f"{size:,.0f}" if 999.5 <= size < exact - 0.5 else f"{size / power:.3g}{suffix}".replace("e+", "e")
+    return f"{'−' if value < 0 else ''}{unit if unit != '%' else ''}{shown}{unit if unit == '%' else ''}"
+
+
+_POWERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
+def _in_words(figure: _Figure) -> str:
+    """The first few names with their numbers; along times and numbers the last, and between what they ran."""
+    places, more, parts = figure.places[:NAMED], len(figure.places) - NAMED, []
+    end = f" and {more} more" if more > 0 else ""
+    if figure.along != "nominal":
+        low, high = (_written(value, figure.unit) for value in (min(figure.values), max(figure.values)))
+        known = [
+            each for each in figure.places if any(figure.cells.get((each, name)) is not None for name in figure.names)
+        ]
+        places, end = known[-1:], f"; between {low} and {high}" if low != high else ""
+    for place in places:
+        numbers = [figure.cells.get((place, name)) for name in figure.names]
+        written = ["–" if number is None else _written(number, figure.unit) for number in numbers]
+        named = ", ".join(f"{name} {number}" for name, number in zip(figure.names, written, strict=True))
+        parts.append(f"{_label(place)}: {named if len(written) > 1 else written[0]}")
+    return "; ".join(parts) + end
+
+
+def _card(result: QueryResult) -> Spec | None:
+    """The first row's (with dates, the latest row's) first number, against its second or else the next row's first."""
+    numbers = [index for index, kind in enumerate(result.types) if kind is ColumnType.NUMBER]
+    date = next((index for index, kind in enumerate(result.types) if kind in _DATES), None)
+    rows = list(result.rows) if date is None else sorted(result.rows, key=lambda row: str(row[date]), reverse=True)
+    value, before, called = _number(rows[0][numbers[0]]), None, "before"
+    if len(numbers) > 1:
+        before, called = _number(rows[0][numbers[1]]), _spoken(result.columns[numbers[1]])
+    elif len(rows) > 1:
+        before, called = _number(rows[1][numbers[0]]), "before" if date is None else _label(_instant(rows[1][date]))
+    if value is None:
+        return None
+    unit = _unit(result.columns[numbers[0]])
+    shown = _written(value, unit, exact=1e9)
+    large = _text(shown, 0, 36, fontSize=76, fontWeight=700)
+    if before is None:
+        return {"description": shown, "height": 70, "layer": [large]}
+    size = _written(min(1e300, abs((value - before) / before) * 100), "%") if before else _written(abs(value), unit)
+    change, color = (f"▲ {size}", UP) if value > before else (f"▼ {size}", DOWN)
+    if value == before:
+        change, color = "no change", MUTED
+    source = f"from {_written(before, unit, exact=1e9)} ({called})"
+    small = _text(change, 0, 98, fontSize=19, fontWeight=700, color=color)
+    muted = _text(source, 10.5 * len(change) + 12, 98, fontSize=19, color=MUTED)
+    return {"description": f"{shown} ({change} {source})", "height": 110, "layer": [large, small, muted]}
+
+
+def _lines(figure: _Figure, *, filled: bool) -> Spec:
+    """Each series as a line; an area down to zero or, when there are several and none is negative, stacked."""
+    low, high, several = min(figure.values), max(figure.values), len(figure.names) > 1
+    stacked = filled and several and low >= 0 and 1 < len(figure.places) <= POINTS
+    flat = not filled and 0 < high - low < 0.2 * max(abs(low), abs(high))
+    lines = _series(figure, gap=0.0 if stacked else None)
+    ends = [next(row for row in reversed(line) if row["text"]) for line in lines]
+    ends = [{**end, "text": end["series"][4:] if several else end["text"]} for end in ends]
+    heights = sorted(end["y"] for end in ends)
+    apart = 0.08 * (high - low if flat else max(high, 0.0) - min(low, 0.0))
+    if stacked or figure.left_out or any(after - before < apart for before, after in pairwise(heights)):
+        ends = []
+    color, y = _color(figure, legend=several and not ends), {**_y(figure), "scale": {"zero": not flat}}
+    look = {"stroke": PAPER, "fillOpacity": 1} if stacked else {"fillOpacity": 0.14}
+    area = _mark("area", color=color, y={**y, "stack": stacked or None}, look=look)
+    line = _mark("line", color=color, look={"strokeWidth": 2.5 if len(figure.places) < 200 else 1.25})
+    dots = _mark("point", ends, color=color)
+    text = _mark("text", ends, text=_TEXT, look={"dx": 11, "limit": 150, "fontWeight": 400 if several else 700})
+    return {
+        "description": _in_words(figure),
+        "data": {"values": [row for line in lines for row in _thinned(line)]},
+        "encoding": {"x": {"field": "x", "type": figure.along, **_ALONG[figure.along]}, "y": y},
+        "layer": [area] if stacked else [*([area] if filled else []), line, dots, text],
+    }
+
+
+def _thinned(line: list[Spec]) -> list[Spec]:
+    """The lowest and the highest of each stretch: more points cannot be told apart."""
+    size = max(2, -(-2 * len(line) // POINTS))
+    stretches = [line[start : start + size] for start in range(0, len(line), size)]
+    return [row for each in stretches for row in sorted(each, key=lambda row: row["y"] or 0.0)[:: size - 1]]
+
+
+def _bars(figure: _Figure) -> Spec:
+    """One bar a value: names lie, with the values beside them; times and numbers stand on an axis."""
+    stands, count = figure.along != "nominal", len(figure.names)
+    if stands and len(figure.places) > UPRIGHT:
+        return _lines(figure, filled=True)
+    cut = figure if stands else _with_others(figure, keep=NAMES if count == 1 else max(3, 2 * NAMES // count))
+    rows = [row for line in _series(cut) for row in line]
+    rows[-1]["is_rest"] = cut is not figure and count == 1
+    along, across = ("x", "y") if stands else ("y", "x")
+    gap = max(0.3, 1 - 0.1 * len(cut.places)) if stands else 0.3  # a few bars stay slim
+    axis = {**_ALONG[figure.along]["axis"], "labelPadding": 10}
+    sides = {"align": {"expr": "datum.y < 0 ? 'right' : 'left'"}, "dx": {"expr": "datum.y < 0 ? -7 : 7"}}
+    beside = _mark("text", text=_TEXT, look={**sides, "fontWeight": 700})
+    if not stands and min(cut.values) < 0:  # room for the values left of the bars
+        axis["labelPadding"] += 8 * max(len(row["text"]) for row in rows)
+    return {
+        "description": _in_words(figure),
+        "height": HEIGHT if stands else {"step": 34} if count == 1 else {"step": 24, "for": "offset"},
+        "data": {"values": rows},
+        "encoding": {
+            along: {"field": "x", "type": "ordinal", "axis": axis, "scale": {"paddingInner": gap, "paddingOuter": 0.2}},
+            across: _y(cut) if stands else {**_y(cut), "axis": None, "scale": {"nice": False}},
+            **({f"{along}Offset": {"field": "series", "scale": {"paddingInner": 0.08}}} if count > 1 else {}),
+        },
+        "layer": [_mark("bar", color=_color(cut, legend=count > 1)), *([] if stands else [beside])],
+    }
+
+
+def _with_others(figure: _Figure, *, keep: int) -> _Figure:
+    """The ``keep`` weightiest places, the last of which adds up all that did not fit."""
+    if len(figure.places) <= keep:
+        return figure
+    values = {place: [figure.cells.get((place, name)) or 0.0 for name in figure.names] for place in figure.places}
+    places = sorted(figure.places, key=lambda place: -sum(map(abs, values[place])))
+    rest = f"{len(places) - keep + 1} others"
+    sums = zip(*(values[place] for place in places[keep - 1 :]), strict=True)
+    cells = dict(figure.cells)
+    cells.update(((rest, name), _number(sum(each))) for name, each in zip(figure.names, sums, strict=True))
+    return replace(figure, places=[*places[: keep - 1], rest], cells=cells)
+
+
+def _ring(figure: _Figure) -> Spec:
+    """Shares of a whole: its total in the middle, beside it a legend that can be read alone."""
+    parts = {place: value for (place, _), value in figure.cells.items() if value}
+    ordered = replace(figure, places=sorted(parts, key=lambda place: -parts[place]))
+    cut = _with_others(ordered, keep=SLICES)
+    slices, total = _series(cut)[0], min(1e300, sum(cut.values))
+    for number, each in enumerate(slices):
+        percent = "<0.1%" if each["y"] < 0.001 * total else f"{each['y'] / total:.1%}"
+        row = 118 + 34 * (number - (len(slices) - 1) / 2)
+        each |= {"series": each["x"], "name": each["x"][4:], "percent": percent, "row": row}
+    slices[-1]["is_rest"] = cut is not ordered
+    color, share = _color(cut, legend=False), {"field": "y", "type": "quantitative", "stack": True}
+    center, ring = {"value": 118}, {"innerRadius": 72, "outerRadius": 116, "stroke": PAPER, "strokeWidth": 2.5}
+    return {
+        "description": ", ".join(f"{place} {each['percent']}" for place, each in zip(cut.places, slices, strict=True)),
+        "data": {"values": slices},
+        "encoding": {"y": {"field": "row", "type": "quantitative", "scale": None}},
+        "layer": [
+            _mark("arc", theta=share, order={"field": "x"}, color=color, x=center, y=center, look=ring),
+            _mark("point", color=color, x={"value": 278}),
+            _mark("text", text={"field": "name"}, x={"value": 296}, look={"limit": 130}),
+            _mark("text", text=_TEXT, x={"value": 490}, look={"align": "right", "color": MUTED}),
+            _mark("text", text={"field": "percent"}, x={"value": 552}, look={"align": "right", "fontWeight": 700}),
+            _text(_written(total, figure.unit), 118, 112, fontSize=30, fontWeight=700, align="center"),
+            _text("total", 118, 138, color=MUTED, align="center"),
+        ],
+    }
+
+
+def _series(figure: _Figure, *, gap: float | None = None) -> list[list[Spec]]:
+    """The rows of each series for Vega-Lite; ``gap`` stands in for a number that is not there."""
+    lines: list[list[Spec]] = []
+    for number, name in enumerate(figure.names):
+        lines.append([])
+        for index, place in enumerate(figure.places):
+            value = figure.cells.get((place, name))
+            if gap is not None or (place, name) in figure.cells:
+                row = {"x": _key(place, index), "y": gap if value is None else value, "series": _key(name, number)}
+                lines[-1].append({**row, "text": "" if value is None else _written(value, figure.unit)})
+    return lines
+
+
+def _key(name: Place, number: int) -> float | str:
+    """An instant in milliseconds; before a name its number, for its order and to tell apart what looks the same."""
+    if isinstance(name, datetime):
+        return name.timestamp() * 1000
+    return f"{number:04}{_PICTOGRAMS.sub('', name).strip() or name}" if isinstance(name, str) else name
+
+
+def _y(figure: _Figure) -> Spec:
+    largest = max(map(abs, figure.values))
+    style = "~s" if 1e4 <= largest < 1e15 else ",~f" if 1e-4 <= largest < 1e4 else "~g"
+    before, after = ("", "%") if figure.unit == "%" else (figure.unit, "")
+    label = f"datum.value === 0 ? '0' : (datum.value < 0 ? '−' : '') + '{before}' + {_SIZE} + '{after}'"
+    axis = {"format": style, "labelExpr": label, "tickCount": 4}
+    return {"field": "y", "type": "quantitative", "stack": None, "axis": axis}
+
+
+def _color(figure: _Figure, *, legend: bool) -> Spec:
+    """The palette's next for each series; without a legend, grey for the rest."""
+    color = {"field": "series", "type": "nominal"}
+    if not legend:
+        return {**color, "legend": None, "condition": {"test": "datum.is_rest", "value": REST}}
+    names = [*figure.names, *([f"+ {figure.left_out} more"] if figure.left_out else [])]
+    columns = max(1, WIDTH // (50 + min(190, 8 * max(map(len, names)))))
+    scale = {"domain": [_key(name, number) for number, name in enumerate(names)]}
+    return {**color, "scale": scale, "legend": {"columns": columns, "labelExpr": _NAME}}
+
+
+def _mark(kind: str, rows: list[Spec] | None = None, *, look: Spec | None = None, **encoding: Spec) -> Spec:
+    data = {} if rows is None else {"data": {"values": rows}}
+    return {**data, "mark": {"type": kind, **(look or {})}, "encoding": encoding}
+
+
+def _text(text: str, x: float, y: float, **look: object) -> Spec:
+    return _mark("text", [{"text": text}], look=look, text=_TEXT, x={"value": x}, y={"value": y})

@@ -7,9 +7,9 @@ from typing import Any
 from channels.recording import RecordingChannel
 from scheduler.contract import instant
 from scheduler.delivery import LEASE, Runner
-from scheduler.lanes import CAPACITY
 from scheduler.store import claiming, opening
 from scheduler.store.claiming import Claimed
+from scheduler.store.opening import NewDelivery
 
 EVERYTHING = 1_000_000
 
@@ -20,16 +20,16 @@ async def rehearse(runner: Runner, *, limit: int | None = None) -> dict[str, Any
     rehearsed = [await _rehearsed(runner, each) for each in claimed]
     return {
         "dry_run": True,
-        "opened": opened,
+        "opened": len(opened),
         "completed": 0,
         "failed": 0,
-        "skipped": opened - sum(each.scheduled_at is not None for each in claimed),
+        "skipped": sum(each.skipped_because is not None for each in opened),
         "retrying": 0,
         "deliveries": rehearsed,
     }
 
 
-async def _imagined(runner: Runner, *, limit: int) -> tuple[int, list[Claimed]]:
+async def _imagined(runner: Runner, *, limit: int) -> tuple[list[NewDelivery], list[Claimed]]:
     """Open and claim in a transaction that is rolled back."""
     work, now = runner.work, runner.work.clock()
     async with work.database.rehearsal() as tx:
@@ -48,9 +48,9 @@ async def _imagined(runner: Runner, *, limit: int) -> tuple[int, list[Claimed]]:
             lease_for=LEASE,
             run_id=work.run_id,
             busy=[],
-            shares=dict.fromkeys(runner.lanes.rules, CAPACITY),
+            shares=dict.fromkeys(runner.lanes.rules, limit),
         )
-    return len(opened), claimed
+    return opened, claimed
 
 
 async def _rehearsed(runner: Runner, claimed: Claimed) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from scheduler.app import App
 from scheduler.daemon import Daemon
 from scheduler.errors import ConfigurationError
 from scheduler.web import web_app
+from scheduler.workers import Workers, standard_input_ended
 
 log = structlog.get_logger()
 
@@ -29,22 +30,41 @@ class _Server(uvicorn.Server):
 
 
 async def serve_until_stopped(
-    app: App, *, host: str, port: int, notify: Callable[[str], object], watchdog: timedelta | None
+    app: App, *, host: str, port: int, workers: int, notify: Callable[[str], object], watchdog: timedelta | None
 ) -> None:
-    """Listen, tick, and stop in order: the ticks first, then the web server."""
+    """Listen, tick, and stop in order: the ticks and the sending processes first, then the web server."""
     daemon = Daemon(app.runner(), database=app.database, clock=app.clock, notify=notify, watchdog=watchdog)
     web = web_app(subscriptions=app.subscriptions, links=app.links, is_alive=daemon.is_alive)
     with _listening(host, port) as listener:
         server = _Server(
-            uvicorn.Config(web, log_level="warning", access_log=False, lifespan="off", server_header=False)
+            uvicorn.Config(
+                web,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
         )
         answering = asyncio.create_task(server.serve(sockets=[listener]))
         log.info("service.listening", host=host, port=listener.getsockname()[1])
+        sending = Workers(workers)
+        sending.start()
         try:
             await daemon.run()
         finally:
+            await sending.stop()
             server.should_exit = True
             await answering
+
+
+async def send_until_stopped(app: App) -> None:
+    """What a sending process does: the same ticks, no web server; it ends with the service that started it."""
+    daemon = Daemon(app.runner(), database=app.database, clock=app.clock)
+    orphaned = asyncio.create_task(standard_input_ended())
+    orphaned.add_done_callback(lambda _: daemon.stop())
+    await daemon.run()
+    orphaned.cancel()
 
 
 @contextlib.contextmanager

@@ -271,7 +271,7 @@ def add_integration(
     secret: Annotated[
         str | None, typer.Option(metavar="-|env:NAME", help="A webhook's signing secret, whsec_…; made if absent.")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call it.  [default: its kind]")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call it.", show_default="its kind")] = None,
     rotate: Annotated[
         str | None,
         typer.Option(metavar="NAME|ID", help="Put the new secret before this one's; both sign until the next time."),

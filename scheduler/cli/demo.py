@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from email.message import EmailMessage
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,8 @@ from rich.text import Text
 
 from scheduler import logs
 from scheduler.app import initialise, opened
-from scheduler.cli.output import print_line
+from scheduler.cli.options import AsJson
+from scheduler.cli.output import print_json, print_line
 from scheduler.demo.project import make_demo, signing_secret
 from scheduler.oneshot import run_due
 from scheduler.settings import load_settings
@@ -33,12 +35,13 @@ def demo(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="With --serve: where to listen; 0 takes a free one.")
     ] = 8420,
+    as_json: AsJson = False,
 ) -> None:
     """Show it working: a small shop's numbers by e-mail, Slack and webhook, to receivers on this machine."""
-    asyncio.run(_serve(port) if serve else _show_once())
+    asyncio.run(_serve(port, as_json=as_json) if serve else _show_once(as_json=as_json))
 
 
-async def _show_once() -> None:
+async def _show_once(*, as_json: bool) -> None:
     """In a temporary folder: subscribe, deliver once, show what each receiver got."""
     from channels.receivers import SlackReceiver, SmtpReceiver, WebhookReceiver  # noqa: PLC0415 - servers, for this
 
@@ -52,21 +55,24 @@ async def _show_once() -> None:
             )
             await initialise(settings, project="Demo", owner_email="owner@harbour-coffee.example")
             async with opened(settings) as app, WebhookReceiver(secret=await signing_secret(app)) as webhook:
-                print_line("A small shop, four insights, one dashboard, three subscriptions. Delivering …")
+                if not as_json:
+                    print_line("A small shop, four insights, one dashboard, three subscriptions. Delivering …")
                 await make_demo(app, shop=Path(folder) / "shop.db", webhook_url=webhook.url)
                 await run_due(app.runner())
-                _show_mails(smtp)
-                _show_slack(slack)
-                _show_requests(webhook)
+                received = _received(smtp, slack, webhook)
+    if as_json:
+        print_json(received)
+        return
+    _show(received)
     print_line("\nThat was all on this machine. With your own data: paperround init, and the README's next page.")
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, *, as_json: bool) -> None:
     """In this folder: the same project on the default database and outbox, and the service."""
     from channels.receivers import SlackReceiver, WebhookReceiver  # noqa: PLC0415 - servers, for this
     from scheduler.serving import serve_until_stopped  # noqa: PLC0415 - a web framework, for this alone
 
-    logs.configure(level="info")
+    logs.configure(level="info", as_json=as_json)
     async with SlackReceiver() as slack:
         settings = load_settings(base_url=f"http://127.0.0.1:{port}", **_reaching(slack))
         made = await initialise(settings, project="Demo", owner_email=None)
@@ -85,7 +91,7 @@ async def _serve(port: int) -> None:
                 "",
             ):
                 print_line(line)
-            await serve_until_stopped(app, host="127.0.0.1", port=port, notify=lambda _: None, watchdog=None)
+            await serve_until_stopped(app, host="127.0.0.1", port=port, workers=0, notify=lambda _: None, watchdog=None)
 
 
 def _reaching(slack: SlackReceiver) -> dict[str, Any]:
@@ -93,37 +99,58 @@ def _reaching(slack: SlackReceiver) -> dict[str, Any]:
     return {"slack_api_url": slack.url, "allow_hosts": ("127.0.0.1",)}
 
 
-def _show_mails(smtp: SmtpReceiver) -> None:
-    for mail in smtp.mails:
-        message = mail.message
-        parts = [part for part in message.walk() if not part.is_multipart()]
-        charts = sum(part.get_content_maintype() == "image" for part in parts)
-        text = message.get_body(("plain",))
-        _heading(f"E-mail to {', '.join(mail.recipients)}")
-        print_line(f"  Subject: {message['Subject']}")
-        print_line(f"  {len(mail.raw) // 1024} KiB: plain text, HTML, {charts} charts inside; one click unsubscribes")
-        lines = [line for line in (text.get_content() if text else "").splitlines() if line.strip()]
-        for line in lines[:6]:
+def _received(smtp: SmtpReceiver, slack: SlackReceiver, webhook: WebhookReceiver) -> dict[str, list[dict[str, Any]]]:
+    return {
+        "email": [_mail(mail.message, to=mail.recipients, size=len(mail.raw)) for mail in smtp.mails],
+        "slack": [
+            {
+                "channel": message.channel,
+                "text": message.text,
+                "replies": [reply.text for reply in slack.thread(message.ts)],
+            }
+            for message in slack.main_messages()
+        ],
+        "webhook": [
+            {
+                "path": request.path,
+                "webhook_id": request.headers["webhook-id"],
+                "signature_verified": request.verified,
+                "insights": [insight["name"] for insight in request.data["insights"]],
+            }
+            for request in webhook.requests
+        ],
+    }
+
+
+def _mail(message: EmailMessage, *, to: tuple[str, ...], size: int) -> dict[str, Any]:
+    text = message.get_body(("plain",))
+    return {
+        "to": list(to),
+        "subject": str(message["Subject"]),
+        "bytes": size,
+        "charts": sum(part.get_content_maintype() == "image" for part in message.walk()),
+        "text": text.get_content() if text else "",
+    }
+
+
+def _show(received: dict[str, list[dict[str, Any]]]) -> None:
+    for mail in received["email"]:
+        _heading(f"E-mail to {', '.join(mail['to'])}")
+        print_line(f"  Subject: {mail['subject']}")
+        print_line(f"  {mail['bytes'] // 1024} KiB: plain text, HTML, {mail['charts']} charts; one click unsubscribes")
+        for line in [line for line in mail["text"].splitlines() if line.strip()][:6]:
             print_line(f"  │ {line}")
-
-
-def _show_slack(slack: SlackReceiver) -> None:
-    for message in slack.main_messages():
-        replies = slack.thread(message.ts)
-        _heading(f"Slack message in {message.channel}")
-        print_line(f"  {message.text}")
-        for reply in replies:
-            print_line(f"  └ {reply.text}")
-        print_line(f"  {len(slack.files)} pictures uploaded, {len(replies)} replies in its thread")
-
-
-def _show_requests(webhook: WebhookReceiver) -> None:
-    for request in webhook.requests:
-        _heading(f"Webhook request to {request.path}")
-        print_line(f"  webhook-id: {request.headers['webhook-id']}")
-        print_line(f"  signature {'verified' if request.verified else 'WRONG'} (Standard Webhooks)")
-        for insight in request.data["insights"]:
-            print_line(f"  └ {insight['name']}: {len(insight['query_results']['result'])} rows")
+    for message in received["slack"]:
+        _heading(f"Slack message in {message['channel']}")
+        print_line(f"  {message['text']}")
+        for reply in message["replies"]:
+            print_line(f"  └ {reply}")
+    for request in received["webhook"]:
+        _heading(f"Webhook request to {request['path']}")
+        print_line(f"  webhook-id: {request['webhook_id']}")
+        print_line(f"  signature {'verified' if request['signature_verified'] else 'WRONG'} (Standard Webhooks)")
+        for insight in request["insights"]:
+            print_line(f"  └ {insight}")
 
 
 def _heading(text: str) -> None:

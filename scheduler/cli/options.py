@@ -20,7 +20,7 @@ ProjectId = Annotated[int | None, typer.Option("--project", metavar="ID", help="
 RECURRENCE: dict[str, Any] = {
     "frequency": Annotated[str | None, typer.Option(metavar="HOW-OFTEN", help="daily, weekly, monthly or yearly.")],
     "interval": Annotated[
-        int | None, typer.Option(metavar="N", help="Every N days, weeks, months or years.  [default: 1]")
+        int | None, typer.Option(metavar="N", help="Every N days, weeks, months or years.", show_default="1")
     ],
     "byweekday": Annotated[
         list[str] | None, typer.Option(metavar="DAY", help="monday … sunday; repeat it for several days.")
@@ -30,11 +30,11 @@ RECURRENCE: dict[str, Any] = {
     ],
     "count": Annotated[int | None, typer.Option(metavar="N", help="So many occurrences, counted from the start.")],
     "start_date": Annotated[
-        str | None, typer.Option(metavar="INSTANT", help="First occurrence, and the time of day.  [default: now]")
+        str | None, typer.Option(metavar="INSTANT", help="First occurrence, and the time of day.", show_default="now")
     ],
     "until_date": Annotated[str | None, typer.Option(metavar="INSTANT", help="No occurrence after this.")],
     "timezone": Annotated[
-        str | None, typer.Option(metavar="ZONE", help="IANA name, such as Europe/Berlin.  [default: the project's]")
+        str | None, typer.Option(metavar="ZONE", help="IANA name, such as Europe/Berlin.", show_default="the project's")
     ],
     "gap": Annotated[
         str | None, typer.Option(metavar="POLICY", help="A local time that does not exist: shift (default) or skip.")
@@ -50,7 +50,7 @@ SUBSCRIPTION: dict[str, Any] = {
     "dashboard": Annotated[str | None, typer.Option(metavar="NAME|ID", help="… or this dashboard.")],
     "dashboard_export_insights": Annotated[
         list[int] | None,
-        typer.Option(metavar="ID", help="Of a dashboard, only this insight; repeat it.  [default: all]"),
+        typer.Option(metavar="ID", help="Of a dashboard, only this insight; repeat it.", show_default="all"),
     ],
     "target_type": Annotated[str | None, typer.Option(metavar="CHANNEL", help="email, slack or webhook.")],
     "target_value": Annotated[
@@ -61,14 +61,14 @@ SUBSCRIPTION: dict[str, Any] = {
     ],
     **RECURRENCE,
     "title": Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What the subject says.  [default: what is shown]")
+        str | None, typer.Option(metavar="TEXT", help="What the subject says.", show_default="what is shown")
     ],
     "invite_message": Annotated[str | None, typer.Option(metavar="TEXT", help="A line to new e-mail recipients.")],
     "catch_up": Annotated[
         str | None, typer.Option(metavar="POLICY", help="After downtime: latest (default), all or skip.")
     ],
     "catch_up_hours": Annotated[
-        int | None, typer.Option(metavar="HOURS", help="How late an occurrence may still be sent.  [default: 24]")
+        int | None, typer.Option(metavar="HOURS", help="How late an occurrence may still be sent.", show_default="24")
     ],
 }
 """A subscription's fields as options."""
@@ -108,7 +108,7 @@ def with_instants(fields: dict[str, Any], *, timezone: str) -> dict[str, Any]:
     dates = {
         name: parse_instant(fields[name], field=name, timezone=zone)
         for name in ("start_date", "until_date")
-        if name in fields
+        if fields.get(name) is not None
     }
     return fields | dates
 

@@ -37,7 +37,7 @@ from scheduler.zones import parse_instant
 def init(
     project: Annotated[str, typer.Option(metavar="NAME", help="What to call the first project.")] = "Default project",
     email: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Its owner's address.  [default: PAPERROUND_EMAIL_FROM's]")
+        str | None, typer.Option(metavar="ADDRESS", help="Its owner's address.", show_default="PAPERROUND_EMAIL_FROM's")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -55,21 +55,28 @@ def init(
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8420,
+    workers: Annotated[int, typer.Option(metavar="N", min=0, max=64, help="So many further sending processes.")] = 0,
+    sending_only: Annotated[bool, typer.Option("--sending-only", hidden=True)] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Log as JSON lines, on a terminal, too.")] = False,
 ) -> None:
     """Run the service: deliver what falls due, when it falls due; answer unsubscribe links and health checks."""
-    from scheduler.serving import serve_until_stopped  # noqa: PLC0415 - a web framework, for this command alone
+    from scheduler.serving import send_until_stopped, serve_until_stopped  # noqa: PLC0415 - a web framework, for this
 
-    logs.configure(level="info")
+    logs.configure(level="info", as_json=as_json)
 
     async def run() -> None:
         async with opened(load_settings()) as app:
-            await serve_until_stopped(
-                app,
-                host=host,
-                port=port,
-                notify=lambda state: systemd.notify(state, socket_path=os.environ.get("NOTIFY_SOCKET")),
-                watchdog=systemd.watchdog_interval(os.environ),
-            )
+            if sending_only:
+                await send_until_stopped(app)
+            else:
+                await serve_until_stopped(
+                    app,
+                    host=host,
+                    port=port,
+                    workers=workers,
+                    notify=lambda state: systemd.notify(state, socket_path=os.environ.get("NOTIFY_SOCKET")),
+                    watchdog=systemd.watchdog_interval(os.environ),
+                )
 
     asyncio.run(run())
 
@@ -192,7 +199,7 @@ def preview(
     *,
     fields: dict[str, Any],
     after: Annotated[
-        str | None, typer.Option(metavar="INSTANT", help="Occurrences after this.  [default: now]")
+        str | None, typer.Option(metavar="INSTANT", help="Occurrences after this.", show_default="now")
     ] = None,
     number: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many.")] = 10,
     project: ProjectId = None,

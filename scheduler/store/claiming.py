@@ -176,7 +176,8 @@ async def _claimed(tx: AsyncConnection, ids: Sequence[UUID], lease: UUID) -> lis
     )
     for row in recipients:
         waiting[row.delivery_id].append(_recipient(row))
-    rows = await tx.execute(_CLAIMED.where(deliveries.c.id.in_(ids)).order_by(deliveries.c.created_at))
+    oldest_first = (deliveries.c.created_at, deliveries.c.scheduled_at)
+    rows = await tx.execute(_CLAIMED.where(deliveries.c.id.in_(ids)).order_by(*oldest_first))
     return [_claimed_delivery(row, lease, tuple(waiting[row.delivery_id])) for row in rows]
 
 

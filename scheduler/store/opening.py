@@ -183,7 +183,7 @@ def _delivery_row(delivery: NewDelivery, run_id: str, now: datetime) -> dict[str
         "target_sealed": delivery.target.sealed,
         "destination": delivery.target.destination,
         "invite_message": delivery.invite_message,
-        "ready_at": None if skipped else now,
+        "ready_at": None if skipped else delivery.scheduled_at or now,  # of several occurrences the oldest goes first
         "run_id": run_id,
         "error_type": "Skipped" if skipped else None,
         "error_message": delivery.skipped_because,

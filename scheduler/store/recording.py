@@ -57,9 +57,9 @@ async def record(tx: AsyncConnection, tried: Sequence[Tried], *, now: datetime) 
         return {}
     await _record_attempts(tx, mine)
     rows = {each.claimed.id: each for each in mine}
-    statuses = await _finish_deliveries(tx, rows, now=now)
-    await _record_on_subscriptions(tx, rows, statuses, now=now)
-    return statuses
+    ends = await _finish_deliveries(tx, rows, now=now)
+    await _record_on_subscriptions(tx, rows, ends, now=now)
+    return {id_: end["becomes"] for id_, end in ends.items()}
 
 
 async def _held(tx: AsyncConnection, leases: Collection[UUID]) -> set[tuple[UUID, UUID]]:
@@ -123,7 +123,7 @@ async def _record_attempts(tx: AsyncConnection, tried: Iterable[Tried]) -> None:
 
 async def _finish_deliveries(
     tx: AsyncConnection, tried: Mapping[UUID, Tried], *, now: datetime
-) -> dict[UUID, DeliveryStatus]:
+) -> dict[UUID, dict[str, Any]]:
     recipients: dict[UUID, list[AnyRow]] = {id_: [] for id_ in tried}
     rows = await tx.execute(
         select(delivery_recipients)
@@ -150,7 +150,7 @@ async def _finish_deliveries(
         ),
         [{"of_id": id_, "shown": _listed(tried[id_].export_ids), **end} for id_, end in ends.items()],
     )
-    return {id_: end["becomes"] for id_, end in ends.items()}
+    return ends
 
 
 def _delivery_after(recipients: Sequence[AnyRow], *, now: datetime) -> dict[str, Any]:
@@ -170,11 +170,11 @@ _WAITING = (RecipientStatus.PENDING, RecipientStatus.RETRYING, RecipientStatus.U
 
 
 async def _record_on_subscriptions(
-    tx: AsyncConnection, tried: Mapping[UUID, Tried], statuses: Mapping[UUID, DeliveryStatus], *, now: datetime
+    tx: AsyncConnection, tried: Mapping[UUID, Tried], ends: Mapping[UUID, Mapping[str, Any]], *, now: datetime
 ) -> None:
     """``last_error`` is the newest ending's: the reason of a failure, nothing after a success."""
     fine = {
-        tried[id_].claimed.subscription_id for id_, status in statuses.items() if status is DeliveryStatus.COMPLETED
+        tried[id_].claimed.subscription_id for id_, end in ends.items() if end["becomes"] is DeliveryStatus.COMPLETED
     }
     if fine:
         await tx.execute(
@@ -182,13 +182,13 @@ async def _record_on_subscriptions(
             .where(subscriptions.c.id.in_(fine), subscriptions.c.last_error.is_not(None), subscriptions.c.enabled)
             .values(last_error=None, updated_at=now)
         )
-    for id_ in (id_ for id_, status in statuses.items() if status is DeliveryStatus.FAILED):
-        problem = next(attempt for attempt in tried[id_].attempts if attempt.status is RecipientStatus.FAILED)
-        await tx.execute(
-            update(subscriptions)
-            .where(subscriptions.c.id == tried[id_].claimed.subscription_id)
-            .values(last_error={"type": problem.error_type, "message": _cut(problem.error_message)}, updated_at=now)
-        )
+    for id_, end in ends.items():
+        if end["becomes"] is DeliveryStatus.FAILED:
+            await tx.execute(
+                update(subscriptions)
+                .where(subscriptions.c.id == tried[id_].claimed.subscription_id)
+                .values(last_error={"type": end["problem"], "message": end["reason"]}, updated_at=now)
+            )
 
 
 def _cut(text: str | None) -> str | None:

@@ -141,7 +141,6 @@ SECRET_PATH = "T0K3N-IN-THE-PATH"
             ("sources", "add", "S", "--url", "sqlite:////nowhere/at/all.db"), ("url", "path"), id="no source file"
         ),
         pytest.param(("sources", "add", "S", "--kind", "api", "--url", "-"), ("kind", "sql"), id="unknown kind"),
-        pytest.param(("sources", "add", "S", "--url", "sqlite:///shop.db"), ("url", "absolute"), id="relative path"),
         pytest.param(
             ("insights", "add", "I", "--source", "Shop", "--sql", "SELECT nope FROM sales"),
             ("sql", "nope", "--unchecked"),

@@ -252,6 +252,81 @@ async def test_the_ledger_cannot_hold_the_same_occurrence_twice(world: World) ->
         )
 
 
+# ── people at the same time, on both databases ───────────────────────────────────────────────────────────────────────
+
+
+async def test_a_subscriptions_whole_life_is_the_same_on_both_databases(world: World) -> None:
+    people, project = world.app.subscriptions, world.project
+    subscription = await world.subscribe(
+        frequency="weekly",
+        byweekday=["monday", "friday"],
+        target_value="ann@example.org,bo@example.org",
+        announced=True,
+    )
+    id_ = subscription.id
+    await people.edit(
+        project, id_, {"byweekday": None, "until_date": NOON + timedelta(days=365), "title": "Ü \U0001f4f0"}
+    )
+    await people.edit(project, id_, {"target_value": "ann@example.org,bo@example.org,cy@example.org"})
+    await people.pause(project, id_)
+    world.clock.advance(days=30)
+    await people.resume(project, id_)
+    await people.test(project, id_)
+    await people.unsubscribe(id_, "BO@example.org")
+    await settle(world.runner())
+    await people.remove(project, id_)
+    await people.edit(project, id_, {"deleted": False})
+
+    after = await world.find(id_)
+    assert (after.title, after.recurrence.byweekday, after.enabled, after.deleted) == (
+        "Ü \U0001f4f0",
+        None,
+        True,
+        False,
+    )
+    assert after.target.addresses == ("ann@example.org", "cy@example.org")
+    assert after.next_delivery_date == NOON + timedelta(days=35, minutes=30)
+    assert [(each.trigger, each.status) for each in await world.deliveries()].count(("target_change", "completed")) == 3
+    assert sorted(who for _, who in world.email.sent) == ["ann@example.org"] * 3 + ["cy@example.org"] * 3
+
+
+async def test_of_two_tests_at_the_same_moment_one_is_refused(world: World) -> None:
+    subscription = await world.subscribe()
+
+    answers = await asyncio.gather(
+        *(world.app.subscriptions.test(world.project, subscription.id) for _ in range(4)), return_exceptions=True
+    )
+
+    assert sorted(type(each).__name__ for each in answers) == ["Conflict", "Conflict", "Conflict", "UUID"]
+    assert len(await world.deliveries()) == 1
+
+
+async def test_people_who_leave_at_the_same_moment_all_leave(world: World) -> None:
+    addresses = [f"reader{number}@example.org" for number in range(6)]
+    subscription = await world.subscribe(target_value=",".join(addresses))
+
+    left = await asyncio.gather(*(world.app.subscriptions.unsubscribe(subscription.id, each) for each in addresses))
+
+    assert left == [True] * 6
+    assert (await world.find(subscription.id)).deleted
+
+
+async def test_an_edit_and_a_tick_at_the_same_moment_lose_nothing(world: World) -> None:
+    subscriptions = [await world.subscribe(target_value=f"reader{number}@example.org") for number in range(10)]
+    world.clock.advance(minutes=30)
+
+    await asyncio.gather(
+        settle(world.runner()),
+        *(world.app.subscriptions.edit(world.project, each.id, {"title": "New"}) for each in subscriptions),
+        settle(world.runner()),
+    )
+
+    assert await world.statuses() == ["completed"] * 10
+    assert {(await world.find(each.id)).next_delivery_date for each in subscriptions} == {
+        NOON + timedelta(days=1, minutes=30)
+    }
+
+
 # ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SECRETS = {
