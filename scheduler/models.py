@@ -296,7 +296,7 @@ exports = Table(
     "exports",
     metadata,
     _id(),
-    Column("insight_id", ForeignKey("insights.id"), nullable=False, index=True),
+    Column("insight_id", ForeignKey("insights.id", ondelete="SET NULL"), index=True),  # the snapshot stays
     Column("display", String(20), nullable=False),
     Column("snapshot", JSON, nullable=False),
     _created_at(),

@@ -23,15 +23,12 @@ from scheduler.tables import one_line
 WIDTH, HEIGHT, SCALE = 568, 236, 2
 SERIES, NAMES, SLICES, UPRIGHT, POINTS, NAMED = 6, 12, 6, 60, 2000, 5
 """How many are drawn (beyond 60 upright bars an area, beyond 2,000 points the extremes) and named in words."""
-
 INK, MUTED, RULE, ZERO, REST, PAPER = "#1f262b", "#5b636a", "#e7e3db", "#a8a397", "#b9b4aa", "#ffffff"
 UP, DOWN = "#14615e", "#a8431f"
 PALETTE = ["#14615e", "#d9952b", "#1f2f6b", "#6fa8dc", "#c4532f", "#8e4a9e"]
 """Told apart by people who see no red, no green or no blue: at least 18 apart in CIE Lab in each simulation."""
-
 Spec = dict[str, Any]
 Place = datetime | float | str
-
 _LABELS = {"labelColor": MUTED, "labelFontSize": 14, "labelLimit": 190}
 _SYMBOLS = {"symbolType": "circle", "symbolStrokeWidth": 0, "symbolSize": 130, "symbolOpacity": 1, "rowPadding": 6}
 _GRID = {"condition": {"test": "datum.value === 0", "value": ZERO}, "value": RULE}
@@ -51,6 +48,10 @@ THEME = {
     "point": {"filled": True, "opacity": 1, "size": 70},
 }
 
+_DATES, _WORDS = {ColumnType.DATE, ColumnType.DATETIME}, {ColumnType.TEXT, ColumnType.BOOLEAN}
+_SIGNS = {"eur": "€", "usd": "$", "gbp": "£", "jpy": "¥", "percent": "%", "pct": "%"}
+_UNIT = rf"(?i:(?<![a-z])([€$£¥%]|{'|'.join(_SIGNS)})(?![a-z]))"
+_POWERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _NAME = "slice(datum.label, 4)"  # without what _key puts before it
 _SIZE = "replace(replace(replace(datum.label, '−', ''), 'G', 'B'), 'e+', 'e')"
 _YEAR = "datum.index === 0 || (utcmonth(datum.value) === 0 && utcdate(datum.value) < 8) ? utcyear(datum.value) : ''"
@@ -78,10 +79,12 @@ class _Figure:
     unit: str
     left_out: int
 
+    def at(self, place: Place) -> list[float | None]:
+        return [self.cells.get((place, name)) for name in self.names]
+
     @property
     def values(self) -> list[float]:
-        every = (self.cells.get((place, name)) for place in self.places for name in self.names)
-        return [value for value in every if value is not None]
+        return [value for place in self.places for value in self.at(place) if value is not None]
 
 
 def chart_png(snapshot: InsightSnapshot) -> bytes | None:
@@ -124,17 +127,13 @@ def _packed(png: bytes) -> bytes:
     return png[: at - 4] + (len(data) - 4).to_bytes(4) + data + zlib.crc32(data).to_bytes(4) + png[end + 4 :]
 
 
-_DATES, _WORDS = {ColumnType.DATE, ColumnType.DATETIME}, {ColumnType.TEXT, ColumnType.BOOLEAN}
-
-
 def _figure(result: QueryResult, *, is_whole: bool) -> _Figure | None:
     """The first column along x (``is_whole``: names of parts); each other number, or, in long form, each text a series.
 
     Rows that agree in x and series are added up. None when there is not a single number.
     """
     x, by, columns = _roles(result)
-    if is_whole:
-        by, columns = None, columns[:1]
+    by, columns = (None, columns[:1]) if is_whole else (by, columns)
     read = _label if is_whole or result.types[x] in _WORDS else _instant if result.types[x] in _DATES else _number
     cells: dict[tuple[Place, str], float | None] = {}
     weights: dict[str, float] = defaultdict(float)
@@ -166,9 +165,8 @@ def _roles(result: QueryResult) -> tuple[int, int | None, list[int]]:
     x = others[0] if others and (others[0] == 0 or len(numbers) == 1) else 0
     values = [index for index in numbers if index != x]
     by = next((index for index in others if index != x and result.types[index] in _WORDS), None)
-    if by is None or len({row[x] for row in result.rows}) == len(result.rows):
-        return x, None, values
-    return x, by, values[:1]
+    is_long = by is not None and len({row[x] for row in result.rows}) < len(result.rows)
+    return (x, by, values[:1]) if is_long else (x, None, values)
 
 
 def _number(cell: Cell) -> float | None:
@@ -201,10 +199,6 @@ def _label(cell: Cell | datetime) -> str:
             return one_line("" if cell is None else str(cell), 80) or "(none)"
 
 
-_SIGNS = {"eur": "€", "usd": "$", "gbp": "£", "jpy": "¥", "percent": "%", "pct": "%"}
-_UNIT = rf"(?i:(?<![a-z])([€$£¥%]|{'|'.join(_SIGNS)})(?![a-z]))"
-
-
 def _unit(column: str) -> str:
     """What a column's name mentions: ``revenue_eur``, ``Price ($)``, ``open rate %``."""
     found = re.search(_UNIT, column)
@@ -225,22 +219,16 @@ def _written(value: float, unit: str, *, exact: float = 1e4) -> str:
     return f"{'−' if value < 0 else ''}{unit if unit != '%' else ''}{shown}{unit if unit == '%' else ''}"
 
 
-_POWERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
-
-
 def _in_words(figure: _Figure) -> str:
     """The first few names with their numbers; along times and numbers the last, and between what they ran."""
     places, more, parts = figure.places[:NAMED], len(figure.places) - NAMED, []
     end = f" and {more} more" if more > 0 else ""
     if figure.along != "nominal":
         low, high = (_written(value, figure.unit) for value in (min(figure.values), max(figure.values)))
-        known = [
-            each for each in figure.places if any(figure.cells.get((each, name)) is not None for name in figure.names)
-        ]
+        known = [place for place in figure.places if any(value is not None for value in figure.at(place))]
         places, end = known[-1:], f"; between {low} and {high}" if low != high else ""
     for place in places:
-        numbers = [figure.cells.get((place, name)) for name in figure.names]
-        written = ["–" if number is None else _written(number, figure.unit) for number in numbers]
+        written = ["–" if value is None else _written(value, figure.unit) for value in figure.at(place)]
         named = ", ".join(f"{name} {number}" for name, number in zip(figure.names, written, strict=True))
         parts.append(f"{_label(place)}: {named if len(written) > 1 else written[0]}")
     return "; ".join(parts) + end
@@ -259,8 +247,7 @@ def _card(result: QueryResult) -> Spec | None:
     if value is None:
         return None
     unit = _unit(result.columns[numbers[0]])
-    shown = _written(value, unit, exact=1e9)
-    large = _text(shown, 0, 36, fontSize=76, fontWeight=700)
+    large = _text(shown := _written(value, unit, exact=1e9), 0, 36, fontSize=76, fontWeight=700)
     if before is None:
         return {"description": shown, "height": 70, "layer": [large]}
     size = _written(min(1e300, abs((value - before) / before) * 100), "%") if before else _written(abs(value), unit)
@@ -270,7 +257,8 @@ def _card(result: QueryResult) -> Spec | None:
     source = f"from {_written(before, unit, exact=1e9)} ({called})"
     small = _text(change, 0, 98, fontSize=19, fontWeight=700, color=color)
     muted = _text(source, 10.5 * len(change) + 12, 98, fontSize=19, color=MUTED)
-    return {"description": f"{shown} ({change} {source})", "height": 110, "layer": [large, small, muted]}
+    words = f"{shown} ({change} {source})".replace("▲ ", "+").replace("▼ ", "−")
+    return {"description": words, "height": 110, "layer": [large, small, muted]}
 
 
 def _lines(figure: _Figure, *, filled: bool) -> Spec:
@@ -317,6 +305,10 @@ def _bars(figure: _Figure) -> Spec:
     along, across = ("x", "y") if stands else ("y", "x")
     gap = max(0.3, 1 - 0.1 * len(cut.places)) if stands else 0.3  # a few bars stay slim
     axis = {**_ALONG[figure.along]["axis"], "labelPadding": 10}
+    months = [place.month for place in cut.places if isinstance(place, datetime)]
+    if months:  # ten labels at most, one of them on January, which has the year
+        every, january = -(-len(months) // 10), months.index(1) if 1 in months else 0
+        axis["values"] = [_key(place, 0) for place in cut.places[january % every :: every]]
     sides = {"align": {"expr": "datum.y < 0 ? 'right' : 'left'"}, "dx": {"expr": "datum.y < 0 ? -7 : 7"}}
     beside = _mark("text", text=_TEXT, look={**sides, "fontWeight": 700})
     if not stands and min(cut.values) < 0:  # room for the values left of the bars
@@ -338,7 +330,7 @@ def _with_others(figure: _Figure, *, keep: int) -> _Figure:
     """The ``keep`` weightiest places, the last of which adds up all that did not fit."""
     if len(figure.places) <= keep:
         return figure
-    values = {place: [figure.cells.get((place, name)) or 0.0 for name in figure.names] for place in figure.places}
+    values = {place: [value or 0.0 for value in figure.at(place)] for place in figure.places}
     places = sorted(figure.places, key=lambda place: -sum(map(abs, values[place])))
     rest = f"{len(places) - keep + 1} others"
     sums = zip(*(values[place] for place in places[keep - 1 :]), strict=True)
@@ -366,8 +358,8 @@ def _ring(figure: _Figure) -> Spec:
         "encoding": {"y": {"field": "row", "type": "quantitative", "scale": None}},
         "layer": [
             _mark("arc", theta=share, order={"field": "x"}, color=color, x=center, y=center, look=ring),
-            _mark("point", color=color, x={"value": 278}),
-            _mark("text", text={"field": "name"}, x={"value": 296}, look={"limit": 130}),
+            _mark("point", color=color, x={"value": 262}),
+            _mark("text", text={"field": "name"}, x={"value": 278}, look={"limit": 155}),
             _mark("text", text=_TEXT, x={"value": 490}, look={"align": "right", "color": MUTED}),
             _mark("text", text={"field": "percent"}, x={"value": 552}, look={"align": "right", "fontWeight": 700}),
             _text(_written(total, figure.unit), 118, 112, fontSize=30, fontWeight=700, align="center"),
@@ -411,7 +403,8 @@ def _color(figure: _Figure, *, legend: bool) -> Spec:
     if not legend:
         return {**color, "legend": None, "condition": {"test": "datum.is_rest", "value": REST}}
     names = [*figure.names, *([f"+ {figure.left_out} more"] if figure.left_out else [])]
-    columns = max(1, WIDTH // (50 + min(190, 8 * max(map(len, names)))))
+    widths = [46 + min(190, 8 * len(name)) for name in names]
+    columns = len(names) if sum(widths) < WIDTH else max(1, WIDTH // max(widths))
     scale = {"domain": [_key(name, number) for number, name in enumerate(names)]}
     return {**color, "scale": scale, "legend": {"columns": columns, "labelExpr": _NAME}}
 

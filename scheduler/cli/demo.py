@@ -126,7 +126,7 @@ def _mail(message: EmailMessage, *, to: tuple[str, ...], size: int) -> dict[str,
     text = message.get_body(("plain",))
     return {
         "to": list(to),
-        "subject": str(message["Subject"]),
+        "subject": str(message["Subject"]).strip(),
         "bytes": size,
         "charts": sum(part.get_content_maintype() == "image" for part in message.walk()),
         "text": text.get_content() if text else "",

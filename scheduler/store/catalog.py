@@ -11,7 +11,7 @@ from sqlalchemy import Table, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.errors import Conflict, InvalidField, NotFound
-from scheduler.models import dashboard_tiles, dashboards, exports, insights, integrations, sources, subscriptions
+from scheduler.models import dashboard_tiles, dashboards, insights, integrations, sources, subscriptions
 from scheduler.snapshot import Display
 
 
@@ -153,8 +153,6 @@ async def remove(tx: AsyncConnection, entry: Source | Insight | Dashboard | Inte
     word = type(entry).__name__.lower()
     if users := await _users_of(tx, entry):
         raise Conflict(f"{word} {entry.name!r} is used by {users}; remove or change that first")
-    if isinstance(entry, Insight) and await _was_shown(tx, entry):
-        raise Conflict(f"insight {entry.name!r} was delivered before, and the ledger still shows it: it stays")
     table = TABLES[type(entry)]
     await tx.execute(delete(table).where(table.c.id == entry.id))
 
@@ -177,11 +175,6 @@ async def _users_of(tx: AsyncConnection, entry: Source | Insight | Dashboard | I
         if count:
             return f"{word} {first}" if count == 1 else f"{word} {first} and {count - 1} more"
     return ""
-
-
-async def _was_shown(tx: AsyncConnection, insight: Insight) -> bool:
-    found = await tx.execute(select(exports.c.id).where(exports.c.insight_id == insight.id).limit(1))
-    return found.first() is not None
 
 
 async def reseal(tx: AsyncConnection, integration: Integration, secret_sealed: str) -> None:

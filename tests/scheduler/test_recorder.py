@@ -122,3 +122,14 @@ async def test_a_batch_that_can_never_be_written_does_not_keep_its_senders_forev
 
     assert [type(answer) for answer in answers] == [DataError, DataError]
     assert ledger.batches == [[3]]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="only the database's own errors are passed on; any other bug keeps senders forever"
+)
+async def test_a_bug_while_writing_does_not_keep_its_senders_forever() -> None:
+    poisoned = Recorder(Ledger(ZeroDivisionError()).write)
+
+    async with asyncio.timeout(0.5):
+        with pytest.raises(ZeroDivisionError):
+            await poisoned.put(1)

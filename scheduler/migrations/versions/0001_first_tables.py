@@ -145,11 +145,13 @@ def upgrade() -> None:
     op.create_table(
         "exports",
         sa.Column("id", ID, nullable=False),
-        sa.Column("insight_id", ID, nullable=False),
+        sa.Column("insight_id", ID, nullable=True),
         sa.Column("display", sa.String(length=20), nullable=False),
         sa.Column("snapshot", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["insight_id"], ["insights.id"], name=op.f("fk_exports_insight_id")),
+        sa.ForeignKeyConstraint(
+            ["insight_id"], ["insights.id"], name=op.f("fk_exports_insight_id"), ondelete="SET NULL"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_exports")),
         sqlite_autoincrement=True,
     )
