@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from scheduler.errors import Conflict, InvalidField, NotFound
+from scheduler.status import Trigger
 from scheduler.store import catalog as rows
 from scheduler.store import people
 from scheduler.store.catalog import Dashboard, Insight, Integration, Source
@@ -263,4 +264,5 @@ async def test_an_insight_that_was_delivered_can_go_and_the_ledger_still_shows_i
     await remove(world, Insight, "Old")
 
     assert await listed(world, Insight) == ["Numbers"]
-    assert (await world.deliveries())[0].insights[0]["name"] == "Old"
+    [sent] = [each for each in await world.deliveries() if each.trigger is Trigger.SCHEDULED]
+    assert sent.insights[0]["name"] == "Old"
