@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import chain, pairwise
 
 from scheduler.recurrence import Recurrence
 
@@ -49,21 +50,30 @@ class Plan:
 
 def plan(recurrence: Recurrence, *, due_at: datetime, now: datetime, policy: CatchUp, window: timedelta) -> Plan:
     """Decide about ``due_at`` and every occurrence after it up to ``now``."""
-    missed_count = 0
-    recent: deque[datetime] = deque(maxlen=SKIPPED_ROWS + 1)
-    for occurrence in _until_now(recurrence, due_at, now):
-        recent.append(occurrence)
-        missed_count += 1
-
-    newest = recent[-1]
-    openings = [
-        Opening(occurrence, _why_not(occurrence, newest=newest, now=now, policy=policy, window=window))
-        for occurrence in recent
-    ]
-    if (uncounted := missed_count - len(openings)) > 0:
-        reason = f"{uncounted + 1} occurrences from this one on were missed; {openings[0].skipped_because or _TOO_LATE}"
-        openings = [Opening(due_at, reason), *openings[1:]]
+    sent: list[Opening] = []
+    skipped: deque[Opening] = deque(maxlen=SKIPPED_ROWS)
+    first_skipped, count = None, 0
+    for occurrence, newer in pairwise(chain(_until_now(recurrence, due_at, now), [None])):
+        if occurrence is None:
+            break
+        reason = _why_not(occurrence, is_newest=newer is None, now=now, policy=policy, window=window)
+        if reason is None:
+            sent.append(Opening(occurrence))
+            continue
+        skipped.append(Opening(occurrence, reason))
+        first_skipped, count = first_skipped or skipped[-1], count + 1
+    rest = _rest(first_skipped, count - len(skipped))
+    openings = sorted([*rest, *skipped, *sent], key=lambda opening: opening.occurrence_at)
     return Plan(tuple(openings), recurrence.next_after(now))
+
+
+def _rest(first: Opening | None, count: int) -> list[Opening]:
+    """The one row that stands for the oldest, which have none of their own."""
+    if first is None or count == 0:
+        return []
+    if count == 1:
+        return [first]
+    return [Opening(first.occurrence_at, f"{count} occurrences from this one on were missed; {first.skipped_because}")]
 
 
 def _until_now(recurrence: Recurrence, due_at: datetime, now: datetime) -> Iterator[datetime]:
@@ -71,18 +81,13 @@ def _until_now(recurrence: Recurrence, due_at: datetime, now: datetime) -> Itera
     yield from recurrence.between(due_at, now)
 
 
-_TOO_LATE = "found too late to be sent"
-
-
-def _why_not(
-    occurrence: datetime, *, newest: datetime, now: datetime, policy: CatchUp, window: timedelta
-) -> str | None:
+def _why_not(occurrence: datetime, *, is_newest: bool, now: datetime, policy: CatchUp, window: timedelta) -> str | None:
     late = now - occurrence
-    if occurrence == newest and late <= ON_TIME:
+    if is_newest and late <= ON_TIME:
         return None
     if policy is CatchUp.SKIP:
         return f"missed by {_rounded(late)}; the catch-up policy is skip"
-    if policy is CatchUp.LATEST and occurrence != newest:
+    if policy is CatchUp.LATEST and not is_newest:
         return f"missed by {_rounded(late)}; a newer occurrence was already due (catch-up policy: latest)"
     if late > window:
         return f"missed by {_rounded(late)}, more than the catch-up window of {_rounded(window)}"

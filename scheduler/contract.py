@@ -125,7 +125,7 @@ def recipient_json(recipient: Recipient) -> dict[str, Any]:
     if recipient.error is not None:
         entry["error"] = recipient.error
     elif recipient.status is RecipientStatus.SUPPRESSED:
-        entry["error"] = {"type": "Suppressed", "message": "unsubscribed before it was sent"}
+        entry["error"] = {"type": "Suppressed", "message": "unsubscribed, paused or removed before it was sent"}
     return entry
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 import structlog
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from scheduler.db import first_line
 from scheduler.errors import DatabaseUnavailable
@@ -50,12 +50,10 @@ class Recorder(Generic[Item]):
                 await asyncio.wait_for(self._full.wait(), WITHIN_SECONDS)
             self._full.clear()
             batch, self._waiting = self._waiting, []
-            try:
-                await self._write_until_written([item for item, _ in batch])
-            except SQLAlchemyError as problem:  # not the database's state but ours: whoever waits hears of it
-                _tell(batch, problem)
-            else:
-                _tell(batch, None)
+            [problem] = await asyncio.gather(
+                self._write_until_written([item for item, _ in batch]), return_exceptions=True
+            )
+            _tell(batch, problem)  # None, or a bug of ours: whoever waits hears of it
 
     async def _write_until_written(self, items: list[Item]) -> None:
         while True:
@@ -67,7 +65,7 @@ class Recorder(Generic[Item]):
                 await asyncio.sleep(RETRY_SECONDS)
 
 
-def _tell(batch: list[tuple[Item, asyncio.Future[None]]], problem: Exception | None) -> None:
+def _tell(batch: list[tuple[Item, asyncio.Future[None]]], problem: BaseException | None) -> None:
     for _, written in batch:
         if written.done():
             continue

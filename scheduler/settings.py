@@ -45,9 +45,10 @@ class _FileSource(PydanticBaseSettingsSource):
             return None, field_name, False
         try:
             return path.read_text(encoding="utf-8").strip(), field_name, False
-        except OSError as problem:
+        except (OSError, UnicodeDecodeError) as problem:
+            why = problem.strerror if isinstance(problem, OSError) else "it is not text"
             raise ConfigurationError(
-                f"{PREFIX}{field_name.upper()}: cannot read {path}: {problem.strerror}; check its path and owner"
+                f"{PREFIX}{field_name.upper()}: cannot read {path}: {why}; check its path and owner"
             ) from None
 
     def _path(self, field_name: str) -> Path | None:

@@ -6,7 +6,7 @@ Recipient::
                   │  ▲
                   ▼  │ (when its time has come, or its worker died)
                retrying / uncertain        … sending ──▶ failed, when no attempt is left or none can help
-    any that waits ──▶ suppressed          … the person unsubscribed before it was sent
+    any that waits ──▶ suppressed          … unsubscribed, paused or removed before it was sent
 
 Delivery::
 
@@ -63,7 +63,7 @@ class RecipientStatus(StrEnum):
     FAILED = "failed"
     """No further attempt; the reason stands in its error."""
     SUPPRESSED = "suppressed"
-    """Unsubscribed before it was sent."""
+    """No longer wanted: unsubscribed, paused or removed before it was sent."""
 
 
 FOLLOWS: dict[RecipientStatus, frozenset[RecipientStatus]] = {
@@ -76,6 +76,7 @@ FOLLOWS: dict[RecipientStatus, frozenset[RecipientStatus]] = {
             RecipientStatus.FAILED,
             RecipientStatus.PENDING,  # given back before it was started
             RecipientStatus.SENDING,  # its worker died; the next one has it
+            RecipientStatus.SUPPRESSED,  # its worker died, and by now it is no longer wanted
         }
     ),
     RecipientStatus.RETRYING: frozenset({RecipientStatus.SENDING, RecipientStatus.SUPPRESSED}),

@@ -119,6 +119,8 @@ class Subscriptions:
             before = await rows.find(tx, project.id, subscription_id, lock=True)
             await rows.change(tx, subscription_id, await self._changes(tx, project, before, fields, now=now), now=now)
             after = await rows.find(tx, project.id, subscription_id)
+            if after.deleted or not after.enabled or after.target != before.target:
+                await rows.look_again(tx, subscription_id, now=now)
             announcement = _announcement(before, after, fields.get("invite_message"))
             if announcement is not None:
                 await opening.insert_deliveries(tx, [announcement], now=now)
@@ -170,8 +172,7 @@ class Subscriptions:
                 return False
             values = {"target_value": ",".join(staying)} if staying else {"deleted": True}
             await rows.change(tx, subscription_id, values, now=now)
-            for each in leaving:
-                await rows.suppress(tx, subscription_id, each)
+            await rows.look_again(tx, subscription_id, now=now)
         log.info("subscription.unsubscribed", subscription_id=subscription_id, left=len(staying))
         return True
 
@@ -246,7 +247,8 @@ class Subscriptions:
         columns |= {name: _flag(name, fields[name]) for name in ("deleted", "enabled") if name in fields}
         columns |= _other_columns(fields, defaults=False)
         if any(name in fields for name in TARGET):
-            given = fields.get("integration_id", before.integration_id)
+            same = before.integration_id if kind == before.target.kind else None  # another channel's is of no use
+            given = fields.get("integration_id", same)
             columns["integration_id"] = await self._integration(tx, project, kind, given)
         resumed = columns.get("enabled", before.enabled) and not before.enabled
         restored = before.deleted and columns.get("deleted") is False

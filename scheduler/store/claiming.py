@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import and_, case, func, insert, literal, or_, select, update
+from sqlalchemy import bindparam, case, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.models import attempts as attempts_table
 from scheduler.models import dashboards, deliveries, delivery_recipients, insights, projects, subscriptions, users
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger, may_become
-from scheduler.store.columns import AnyRow, Target, recurrence_of
+from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
 
 CANDIDATES = 4
 """A claim looks at so many times the rows it may take, so that one crowded destination does not hide the others."""
@@ -78,18 +78,79 @@ async def claim(
     )
     if not ids:
         return []
+    rows = (await tx.execute(_CLAIMED.where(deliveries.c.id.in_(ids)).order_by(*_OLDEST_FIRST))).all()
+    waiting = await _waiting(tx, ids)
     await _record_lost_attempts(tx, ids, now=now)
+    await _suppress(tx, rows, waiting)
     await tx.execute(
         update(delivery_recipients)
-        .where(delivery_recipients.c.delivery_id.in_(ids), _is_ready(now))
+        .where(
+            delivery_recipients.c.delivery_id.in_(ids),
+            delivery_recipients.c.status.in_(may_become(RecipientStatus.SENDING)),
+            or_(delivery_recipients.c.next_attempt_at.is_(None), delivery_recipients.c.next_attempt_at <= now),
+        )
         .values(status=RecipientStatus.SENDING, attempts=delivery_recipients.c.attempts + 1, next_attempt_at=None)
     )
-    return await _claimed(tx, ids, lease)
+    return [_claimed_delivery(row, lease, _to_try(row, waiting[row.delivery_id], now=now)) for row in rows]
 
 
-def _is_ready(now: datetime) -> Any:
-    status, at = delivery_recipients.c.status, delivery_recipients.c.next_attempt_at
-    return and_(status.in_(may_become(RecipientStatus.SENDING)), or_(at.is_(None), at <= now))
+async def _waiting(tx: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[AnyRow]]:
+    """The recipients that have no outcome yet, ready or not."""
+    waiting: dict[UUID, list[AnyRow]] = {id_: [] for id_ in ids}
+    rows = await tx.execute(
+        select(delivery_recipients)
+        .where(
+            delivery_recipients.c.delivery_id.in_(ids),
+            delivery_recipients.c.status.in_(may_become(RecipientStatus.SENDING)),
+        )
+        .order_by(delivery_recipients.c.delivery_id, delivery_recipients.c.position)
+    )
+    for row in rows:
+        waiting[row.delivery_id].append(row)
+    return waiting
+
+
+async def _suppress(tx: AsyncConnection, rows: Sequence[AnyRow], waiting: Mapping[UUID, Sequence[AnyRow]]) -> None:
+    """Who unsubscribed, or whose subscription was paused or removed since, gets nothing of what still waits."""
+    unwanted = [
+        {"of_delivery": row.delivery_id, "at_position": recipient.position}
+        for row in rows
+        for recipient in waiting[row.delivery_id]
+        if not _is_wanted(row, recipient.address)
+    ]
+    if unwanted:
+        await tx.execute(
+            update(delivery_recipients)
+            .where(
+                delivery_recipients.c.delivery_id == bindparam("of_delivery"),
+                delivery_recipients.c.position == bindparam("at_position"),
+                delivery_recipients.c.status.in_(may_become(RecipientStatus.SUPPRESSED)),
+            )
+            .values(status=RecipientStatus.SUPPRESSED, next_attempt_at=None),
+            unwanted,
+        )
+
+
+def _is_wanted(row: AnyRow, address: str) -> bool:
+    if row.deleted or not row.enabled:
+        return False
+    now_email = row.target_type == row.kind == "email"
+    return not now_email or address in target_of(row).addresses
+
+
+def _to_try(row: AnyRow, waiting: Sequence[AnyRow], *, now: datetime) -> tuple[ClaimedRecipient, ...]:
+    return tuple(
+        ClaimedRecipient(
+            position=recipient.position,
+            address=recipient.address,
+            attempt=recipient.attempts + 1,
+            in_series=recipient.attempts + 1 - recipient.resent_after,
+            progress=recipient.progress,
+        )
+        for recipient in waiting
+        if _is_wanted(row, recipient.address)
+        and (recipient.next_attempt_at is None or recipient.next_attempt_at <= now)
+    )
 
 
 async def _take(
@@ -141,6 +202,7 @@ async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now
     await tx.execute(insert(attempts_table).from_select(names, lost))
 
 
+_OLDEST_FIRST = (deliveries.c.created_at, deliveries.c.scheduled_at)
 _CLAIMED = (
     select(
         deliveries.c.id.label("delivery_id"),
@@ -165,24 +227,6 @@ _CLAIMED = (
     .outerjoin(insights, insights.c.id == subscriptions.c.insight_id)
     .outerjoin(dashboards, dashboards.c.id == subscriptions.c.dashboard_id)
 )
-
-
-async def _claimed(tx: AsyncConnection, ids: Sequence[UUID], lease: UUID) -> list[Claimed]:
-    waiting: dict[UUID, list[ClaimedRecipient]] = {id_: [] for id_ in ids}
-    recipients = await tx.execute(
-        select(delivery_recipients)
-        .where(delivery_recipients.c.delivery_id.in_(ids), delivery_recipients.c.status == RecipientStatus.SENDING)
-        .order_by(delivery_recipients.c.position)
-    )
-    for row in recipients:
-        waiting[row.delivery_id].append(_recipient(row))
-    oldest_first = (deliveries.c.created_at, deliveries.c.scheduled_at)
-    rows = await tx.execute(_CLAIMED.where(deliveries.c.id.in_(ids)).order_by(*oldest_first))
-    return [_claimed_delivery(row, lease, tuple(waiting[row.delivery_id])) for row in rows]
-
-
-def _recipient(row: AnyRow) -> ClaimedRecipient:
-    return ClaimedRecipient(row.position, row.address, row.attempts, row.attempts - row.resent_after, row.progress)
 
 
 def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipient, ...]) -> Claimed:

@@ -177,8 +177,11 @@ def _error(type_: str | None, message: str | None) -> dict[str, str] | None:
 async def send_again(tx: AsyncConnection, delivery: Delivery, *, now: datetime) -> int:
     """Make the failed recipients of an ended delivery ready once more, with a full set of attempts; how many.
 
-    Raises :class:`Conflict` when nobody failed or the delivery is still in progress.
+    Raises :class:`Conflict` when nobody failed, or the delivery is in progress, or its subscription is not on.
     """
+    row = (await tx.execute(select(subscriptions).where(subscriptions.c.id == delivery.subscription_id))).one()
+    if row.deleted or not row.enabled:
+        raise Conflict(f"subscription {delivery.subscription_id} is paused or removed; resume it first")
     revived = await tx.execute(
         update(delivery_recipients)
         .where(

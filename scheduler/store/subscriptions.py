@@ -11,9 +11,9 @@ from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.errors import NotFound
-from scheduler.models import dashboards, deliveries, delivery_recipients, insights, subscriptions, users
+from scheduler.models import dashboards, deliveries, insights, subscriptions, users
 from scheduler.recurrence import Recurrence
-from scheduler.status import DeliveryStatus, RecipientStatus, may_become
+from scheduler.status import DeliveryStatus
 from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
 from scheduler.store.people import User
 
@@ -131,19 +131,16 @@ async def change(tx: AsyncConnection, subscription_id: int, values: dict[str, An
     )
 
 
-async def suppress(tx: AsyncConnection, subscription_id: int, address: str) -> None:
-    """Whoever unsubscribed gets nothing of what still waits."""
-    open_deliveries = select(deliveries.c.id).where(
-        deliveries.c.subscription_id == subscription_id, deliveries.c.status == DeliveryStatus.STARTING
-    )
+async def look_again(tx: AsyncConnection, subscription_id: int, *, now: datetime) -> None:
+    """Make what still waits ready at once: whoever claims it finds out who no longer wants it."""
     await tx.execute(
-        update(delivery_recipients)
+        update(deliveries)
         .where(
-            delivery_recipients.c.delivery_id.in_(open_deliveries.scalar_subquery()),
-            delivery_recipients.c.address == address,
-            delivery_recipients.c.status.in_(may_become(RecipientStatus.SUPPRESSED)),
+            deliveries.c.subscription_id == subscription_id,
+            deliveries.c.status == DeliveryStatus.STARTING,
+            deliveries.c.lease.is_(None),
         )
-        .values(status=RecipientStatus.SUPPRESSED, next_attempt_at=None)
+        .values(ready_at=now)
     )
 
 

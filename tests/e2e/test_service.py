@@ -22,10 +22,11 @@ from sqlalchemy import delete, make_url, select, update
 
 from channels.receivers import Reply
 from channels.receivers.webhook import ReceivedRequest
-from scheduler.app import App, opened
+from scheduler.app import App, initialise, opened
 from scheduler.lanes import RULES
 from scheduler.models import deliveries, delivery_recipients, subscriptions
-from scheduler.settings import load_settings
+from scheduler.settings import Settings, load_settings
+from tests.conftest import SECRET_KEY
 from tests.e2e.conftest import Installation
 
 pytestmark = pytest.mark.e2e
@@ -92,13 +93,24 @@ async def until(condition: Callable[[], bool], *, seconds: float = 90) -> None:
 @asynccontextmanager
 async def inside(installation: Installation) -> AsyncIterator[App]:
     """The product's own parts on the same database, in this process."""
-    settings = load_settings(
-        database_url=installation.environ["PAPERROUND_DATABASE_URL"],
-        secret_key=(installation.folder / "paperround.key").read_text().strip(),
-        allow_hosts="127.0.0.1",
-    )
-    async with opened(settings) as app:
+    async with opened(_settings(installation)) as app:
         yield app
+
+
+async def prepared(installation: Installation) -> int:
+    """What ``installation.prepare()`` does, without starting a command for each step; the insight's id."""
+    installation.environ["PAPERROUND_SECRET_KEY"] = SECRET_KEY
+    await initialise(_settings(installation), project="Test", owner_email="owner@example.org")
+    async with inside(installation) as app:
+        project = await app.project()
+        source = await app.catalog.add_source(project, "Shop", installation.source_url)
+        query = "SELECT day, amount FROM sales ORDER BY day"
+        return (await app.catalog.add_insight(project, "Sales", source=source.id, sql=query, display="line")).id
+
+
+def _settings(installation: Installation) -> Settings:
+    url = installation.environ["PAPERROUND_DATABASE_URL"]
+    return load_settings(database_url=url, secret_key=SECRET_KEY, allow_hosts="127.0.0.1")
 
 
 async def get(url: str) -> httpx.Response:
@@ -180,7 +192,7 @@ async def notify_socket() -> AsyncIterator[tuple[str, NotifySocket]]:
 
 @ON_SQLITE
 async def test_systemd_is_told_when_it_ticks_that_it_lives_and_when_it_stops(installation: Installation) -> None:
-    await installation.must("init")
+    await prepared(installation)
     async with notify_socket() as (path, systemd):
         service = await serve(installation, NOTIFY_SOCKET=path, WATCHDOG_USEC="200000")
         ready = await get(await service.url("/readyz"))
@@ -196,7 +208,7 @@ async def test_systemd_is_told_when_it_ticks_that_it_lives_and_when_it_stops(ins
 
 @ON_SQLITE
 async def test_it_answers_health_checks_takes_a_hangup_calmly_and_stops_on_ctrl_c(installation: Installation) -> None:
-    await installation.must("init")
+    await prepared(installation)
     service = await serve(installation)
 
     service.process.send_signal(signal.SIGHUP)
@@ -210,7 +222,7 @@ async def test_it_answers_health_checks_takes_a_hangup_calmly_and_stops_on_ctrl_
 
 @ON_SQLITE
 async def test_a_port_that_is_taken_is_named_with_the_way_out(installation: Installation) -> None:
-    await installation.must("init")
+    await prepared(installation)
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
         refused = await installation.run("serve", "--port", str(port))
@@ -239,7 +251,7 @@ class Arrivals(list[ReceivedRequest]):
 async def test_an_idle_service_sends_each_occurrence_at_its_instant_or_after_it_never_before(
     installation: Installation,
 ) -> None:
-    insight = await installation.prepare()
+    insight = await prepared(installation)
     installation.webhook.requests = arrivals = Arrivals()
     offsets = [timedelta(milliseconds=each) for each in (0, 137, 500, 993, 1200, 2001)]
     async with inside(installation) as app:
@@ -263,7 +275,7 @@ async def test_an_idle_service_sends_each_occurrence_at_its_instant_or_after_it_
 async def test_on_sigterm_what_is_in_flight_is_finished_and_the_rest_is_given_back_and_sent_once_by_the_next(
     installation: Installation,
 ) -> None:
-    insight = await installation.prepare()
+    insight = await prepared(installation)
     requests = installation.webhook.requests
     installation.webhook.script(Reply(delay=8), *[Reply(delay=4)] * (AT_ONCE - 1))
     async with inside(installation) as app:
@@ -297,7 +309,7 @@ async def test_on_sigterm_what_is_in_flight_is_finished_and_the_rest_is_given_ba
 async def test_one_click_in_the_mail_program_takes_that_address_out_and_looking_does_not(
     installation: Installation,
 ) -> None:
-    insight = str(await installation.prepare())
+    insight = str(await prepared(installation))
     target = ("--target-type", "email", "--target-value", "ann@example.org, bo@example.org")
     added = await installation.must("subscriptions", "add", "--insight", insight, *target, "--frequency", "daily")
     service = await serve(installation)
@@ -326,7 +338,7 @@ async def test_one_click_in_the_mail_program_takes_that_address_out_and_looking_
 async def test_a_database_locked_by_somebody_else_for_a_while_delays_and_loses_nothing(
     installation: Installation,
 ) -> None:
-    insight = await installation.prepare()
+    insight = await prepared(installation)
     async with inside(installation) as app:
         ids = await subscribe(app, insight, [installation.webhook.url])
         service = await serve(installation)
@@ -350,7 +362,7 @@ async def test_a_database_locked_by_somebody_else_for_a_while_delays_and_loses_n
 async def test_a_database_that_goes_away_during_a_send_ends_neither_the_service_nor_the_record(
     installation: Installation, postgres_server: str
 ) -> None:
-    insight = await installation.prepare()
+    insight = await prepared(installation)
     name = str(make_url(installation.environ["PAPERROUND_DATABASE_URL"]).database)
     installation.webhook.script(Reply(delay=2))
     async with inside(installation) as app:

@@ -124,9 +124,6 @@ async def test_a_batch_that_can_never_be_written_does_not_keep_its_senders_forev
     assert ledger.batches == [[3]]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="only the database's own errors are passed on; any other bug keeps senders forever"
-)
 async def test_a_bug_while_writing_does_not_keep_its_senders_forever() -> None:
     poisoned = Recorder(Ledger(ZeroDivisionError()).write)
 

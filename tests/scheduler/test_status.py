@@ -79,7 +79,7 @@ def test_every_status_says_what_may_follow_it() -> None:
         (SENDING, [PENDING, SENDING, RETRYING, UNCERTAIN]),
         (SENT, [SENDING]),
         (FAILED, [SENDING]),
-        (SUPPRESSED, [PENDING, RETRYING, UNCERTAIN]),
+        (SUPPRESSED, [PENDING, SENDING, RETRYING, UNCERTAIN]),
     ],
     ids=str,
 )

@@ -442,7 +442,6 @@ async def test_from_email_to_slack_everything_about_the_target_changes(world: Wo
     assert await announced(world) == [("target_change", ["C0123456"])]
 
 
-@pytest.mark.xfail(strict=True, reason="the Slack integration stays on the row, and then it is of the wrong kind")
 async def test_from_slack_to_email_nobody_has_to_know_of_the_integration(world: World) -> None:
     subscription = await world.subscribe(
         target_type="slack", target_value="C0123456", integration_id=await slack(world)
@@ -611,7 +610,6 @@ async def test_a_restored_subscription_goes_on_from_the_next_occurrence_and_anno
 
 
 @pytest.mark.parametrize("ending", ["pause", "remove"])
-@pytest.mark.xfail(strict=True, reason="a claim does not look whether the subscription was paused or removed meanwhile")
 async def test_what_still_waits_is_not_sent_after_its_subscription_was_stopped(world: World, ending: str) -> None:
     subscription = await world.subscribe()
     world.email.answer("ann@example.org", [TransientFailure("mailbox busy")])
@@ -746,7 +744,6 @@ async def test_unsubscribing_is_nothing_for_whoever_is_not_on_it(world: World) -
     assert [await world.find(subscription.id), await world.find(hook.id)] == before
 
 
-@pytest.mark.xfail(strict=True, reason="an address that unsubscribes while it is being sent to is retried all the same")
 async def test_whoever_unsubscribes_during_an_attempt_is_not_tried_again(world: World) -> None:
     subscription = await world.subscribe(target_value="ann@example.org,bo@example.org")
     world.email.answer("ann@example.org", [TransientFailure("mailbox busy")])
@@ -823,7 +820,6 @@ async def test_nothing_is_resent_when_nobody_failed_or_it_is_still_going_on(worl
     assert (await world.delivery(waiting)).status == "completed"
 
 
-@pytest.mark.xfail(strict=True, reason="resending does not look whether the person unsubscribed after the failure")
 async def test_resending_does_not_reach_whoever_unsubscribed_since(world: World) -> None:
     failed = await half_failed(world)
     world.email.answer("bo@example.org", [])
