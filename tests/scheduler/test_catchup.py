@@ -103,7 +103,7 @@ def test_the_row_that_counts_the_rest_says_how_many_and_why() -> None:
     assert sent(planned) == [364]
     assert planned.openings[0].occurrence_at == START
     assert (planned.openings[0].skipped_because or "").startswith(
-        "264 occurrences from this one on were missed; missed by 100 days 1 h; a newer occurrence"
+        "264 occurrences from this one on were missed; missed by 364 days 1 h; a newer occurrence"
     )
     assert planned.openings[1].occurrence_at == START + 264 * DAY
 
