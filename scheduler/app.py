@@ -16,15 +16,16 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels.base import Channel, Message, RecipientResult
+from channels.addresses import parse_addresses
+from channels.base import Channel, Message, RecipientResult, TargetError
 from channels.outbound import OutboundPolicy
 from channels.registry import Channels
 from scheduler.catalog import Catalog
 from scheduler.clock import Clock, system_clock
 from scheduler.content import Content, Shown
-from scheduler.db import Database, one_at_a_time
+from scheduler.db import Database, make_folder_of, one_at_a_time
 from scheduler.delivery import Runner, Worker
-from scheduler.errors import ConfigurationError
+from scheduler.errors import ConfigurationError, InvalidField
 from scheduler.links import UnsubscribeLinks
 from scheduler.render import Occasion, compose
 from scheduler.sealing import Box, read_key, read_or_make_key
@@ -211,6 +212,16 @@ async def opened(settings: Settings, *, clock: Clock = system_clock) -> AsyncIte
         await database.aclose()
 
 
+def _owner_address(settings: Settings, given: str | None) -> str:
+    if given is None:
+        return parseaddr(settings.email_from)[1]
+    try:
+        [address] = parse_addresses(given)
+    except (TargetError, ValueError):
+        raise InvalidField("email", f"{given[:80]!r} is not one e-mail address") from None
+    return address
+
+
 def _channels(settings: Settings) -> Channels:
     """On the real clock even where a run pretends another time: receivers check a signature's age."""
     return Channels(
@@ -243,7 +254,8 @@ def _new_key(settings: Settings) -> str:
 async def initialise(settings: Settings, *, project: str, owner_email: str | None) -> dict[str, Any]:
     """Make what is missing: folder, key, schema, first rows. What was made, as JSON."""
     url = database_url(settings.database_url.get_secret_value())
-    owner = owner_email or parseaddr(settings.email_from)[1]
+    owner = _owner_address(settings, owner_email)
+    make_folder_of(url)
     database = Database(url)
     try:
         migrated = await database.migrate()

@@ -114,6 +114,19 @@ def is_busy(problem: DBAPIError) -> bool:
     return isinstance(problem, OperationalError)
 
 
+def make_folder_of(url: URL) -> None:
+    """Where a SQLite file is to be made. Raises :class:`ConfigurationError` when that cannot be."""
+    if url.get_backend_name() != "sqlite":
+        return
+    folder = Path(url.database or "").parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigurationError(
+            f"PAPERROUND_DATABASE_URL: cannot make {folder}: {problem.strerror}; choose a folder that may be written"
+        ) from None
+
+
 def sqlite_file_exists(url: URL) -> bool:
     """Whether the database was ever made; opening it would make an empty one."""
     return Path(url.database or "").exists()

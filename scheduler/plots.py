@@ -92,8 +92,7 @@ def chart_png(snapshot: InsightSnapshot) -> bytes | None:
 
     None when there is nothing to draw: a table, an error, no rows, not a single number.
     """
-    chart = _chart(snapshot)
-    if chart is None:
+    if (chart := _chart(snapshot)) is None:
         return None
     spec = {"width": WIDTH, "height": HEIGHT, "config": THEME, **chart, "description": ""}
     return _packed(vegalite_to_png(spec, scale=SCALE, allowed_base_urls=[]))  # nothing may be fetched
@@ -111,8 +110,7 @@ def _chart(snapshot: InsightSnapshot) -> Spec | None:
         return None
     if display is Display.NUMBER:
         return _card(result)
-    figure = _figure(result, is_whole=display is Display.PIE)
-    if figure is None:
+    if (figure := _figure(result, is_whole=display is Display.PIE)) is None:
         return None
     if display is Display.PIE and min(figure.values) >= 0 and any(figure.values):
         return _ring(figure)
@@ -138,8 +136,7 @@ def _figure(result: QueryResult, *, is_whole: bool) -> _Figure | None:
     cells: dict[tuple[Place, str], float | None] = {}
     weights: dict[str, float] = defaultdict(float)
     for row in result.rows:
-        place = read(row[x])
-        if place is None:
+        if (place := read(row[x])) is None:
             continue
         for column in columns:
             key = place, _spoken(result.columns[column]) if by is None else _label(row[by])
@@ -238,7 +235,7 @@ def _card(result: QueryResult) -> Spec | None:
     """The first row's (with dates, the latest row's) first number, against its second or else the next row's first."""
     numbers = [index for index, kind in enumerate(result.types) if kind is ColumnType.NUMBER]
     date = next((index for index, kind in enumerate(result.types) if kind in _DATES), None)
-    rows = list(result.rows) if date is None else sorted(result.rows, key=lambda row: str(row[date]), reverse=True)
+    rows = sorted(result.rows, key=lambda row: "" if date is None else str(row[date] or ""), reverse=True)
     value, before, called = _number(rows[0][numbers[0]]), None, "before"
     if len(numbers) > 1:
         before, called = _number(rows[0][numbers[1]]), _spoken(result.columns[numbers[1]])
@@ -252,8 +249,7 @@ def _card(result: QueryResult) -> Spec | None:
         return {"description": shown, "height": 70, "layer": [large]}
     size = _written(min(1e300, abs((value - before) / before) * 100), "%") if before else _written(abs(value), unit)
     change, color = (f"▲ {size}", UP) if value > before else (f"▼ {size}", DOWN)
-    if value == before:
-        change, color = "no change", MUTED
+    change, color = ("no change", MUTED) if value == before else (change, color)
     source = f"from {_written(before, unit, exact=1e9)} ({called})"
     small = _text(change, 0, 98, fontSize=19, fontWeight=700, color=color)
     muted = _text(source, 10.5 * len(change) + 12, 98, fontSize=19, color=MUTED)
@@ -263,33 +259,43 @@ def _card(result: QueryResult) -> Spec | None:
 
 def _lines(figure: _Figure, *, filled: bool) -> Spec:
     """Each series as a line; an area down to zero or, when there are several and none is negative, stacked."""
-    low, high, several = min(figure.values), max(figure.values), len(figure.names) > 1
-    stacked = filled and several and low >= 0 and 1 < len(figure.places) <= POINTS
+    low, high, most, several = (
+        min(figure.values),
+        max(figure.values),
+        POINTS // len(figure.names),
+        len(figure.names) > 1,
+    )
+    stacked = filled and several and low >= 0 and 1 < len(figure.places) <= most
     flat = not filled and 0 < high - low < 0.2 * max(abs(low), abs(high))
     lines = _series(figure, gap=0.0 if stacked else None)
     ends = [next(row for row in reversed(line) if row["text"]) for line in lines]
     ends = [{**end, "text": end["series"][4:] if several else end["text"]} for end in ends]
     heights = sorted(end["y"] for end in ends)
     apart = 0.08 * (high - low if flat else max(high, 0.0) - min(low, 0.0))
-    if stacked or figure.left_out or any(after - before < apart for before, after in pairwise(heights)):
-        ends = []
+    together = len({end["x"] for end in ends}) == 1 and all(b - a > apart for a, b in pairwise(heights))
+    ends = ends if together and not stacked and not figure.left_out else []
     color, y = _color(figure, legend=several and not ends), {**_y(figure), "scale": {"zero": not flat}}
-    look = {"stroke": PAPER, "fillOpacity": 1} if stacked else {"fillOpacity": 0.14}
+    look = {"stroke": PAPER} if stacked else {"fillOpacity": 0.14}
     area = _mark("area", color=color, y={**y, "stack": stacked or None}, look=look)
     line = _mark("line", color=color, look={"strokeWidth": 2.5 if len(figure.places) < 200 else 1.25})
     dots = _mark("point", ends, color=color)
     text = _mark("text", ends, text=_TEXT, look={"dx": 11, "limit": 150, "fontWeight": 400 if several else 700})
+    rows = [row for line in lines for row in _thinned(line, most=most)]
+    x = {"field": "x", "type": figure.along, **_ALONG[figure.along]}
+    if figure.along == "nominal":  # to measure thousands of labels takes seconds
+        keys = sorted({row["x"] for row in rows})
+        x["axis"] = {**x["axis"], "values": keys[:: -(-len(keys) // 12)]}
     return {
         "description": _in_words(figure),
-        "data": {"values": [row for line in lines for row in _thinned(line)]},
-        "encoding": {"x": {"field": "x", "type": figure.along, **_ALONG[figure.along]}, "y": y},
+        "data": {"values": rows},
+        "encoding": {"x": x, "y": y},
         "layer": [area] if stacked else [*([area] if filled else []), line, dots, text],
     }
 
 
-def _thinned(line: list[Spec]) -> list[Spec]:
+def _thinned(line: list[Spec], *, most: int) -> list[Spec]:
     """The lowest and the highest of each stretch: more points cannot be told apart."""
-    size = max(2, -(-2 * len(line) // POINTS))
+    size = max(2, -(-2 * len(line) // most))
     stretches = [line[start : start + size] for start in range(0, len(line), size)]
     return [row for each in stretches for row in sorted(each, key=lambda row: row["y"] or 0.0)[:: size - 1]]
 

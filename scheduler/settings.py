@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     def _known_database(cls, value: SecretStr) -> SecretStr:
         try:
             database_url(value.get_secret_value())
-        except ArgumentError:
+        except (ArgumentError, ValueError):  # the latter: int(port), which may be the password
             raise ValueError(
                 "not a database URL; write sqlite:///FILE or postgresql://user:password@host/name"
             ) from None
