@@ -147,7 +147,7 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
         return timedelta(seconds=int(value))
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter: +99999999999999999999 as its zone
         return None
     wish = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
     return wish if wish >= timedelta(0) else None

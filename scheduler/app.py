@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels.addresses import parse_addresses
-from channels.base import Channel, Message, RecipientResult, TargetError
+from channels.base import Message, PermanentFailure, RecipientResult, TargetError
 from channels.outbound import OutboundPolicy
 from channels.registry import Channels
 from scheduler.catalog import Catalog
@@ -27,6 +27,7 @@ from scheduler.db import Database, make_folder_of, one_at_a_time
 from scheduler.delivery import Runner, Worker
 from scheduler.errors import ConfigurationError, InvalidField
 from scheduler.links import UnsubscribeLinks
+from scheduler.recurrence import sentence_of
 from scheduler.render import Occasion, compose
 from scheduler.sealing import Box, read_key, read_or_make_key
 from scheduler.settings import Settings, database_url, smtp_server
@@ -65,13 +66,17 @@ class App:
         async with self.database.read() as connection:
             return await people.find_owner(connection, project.organisation_id)
 
-    def runner(self, *, rehearses: bool = False) -> Runner:
-        """A new worker with a run of its own; one that only rehearses keeps nothing of what it shows."""
+    def runner(self, *, due_clock: Clock | None = None, rehearses: bool = False) -> Runner:
+        """A new worker with a run of its own.
+
+        ``due_clock`` decides what is due, if not the present; one that only rehearses keeps nothing of what it shows.
+        """
         worker = Worker(
             database=self.database,
             content=Content(self.database, self.box, self.clock, keeps=not rehearses),
             outlet=_Outlet(self),
             clock=self.clock,
+            due_clock=due_clock or self.clock,
             installation=self.installation,
             run_id=f"paperround-{uuid4()}",
         )
@@ -99,19 +104,19 @@ class _Outlet:
         )
 
     async def send(self, claimed: Claimed, message: Message) -> list[RecipientResult]:
-        channel = await self._channel(claimed)
-        return await channel.send(message, self._addresses(claimed))
-
-    async def _channel(self, claimed: Claimed) -> Channel:
         secret = await self._secret(claimed)
-        return self.app.channels.build(
+        if claimed.target.kind != "email" and not secret:
+            gone = PermanentFailure(f"no {claimed.target.kind} integration is left; see `paperround integrations add`")
+            return [RecipientResult(each.address, gone) for each in claimed.recipients]
+        channel = self.app.channels.build(
             claimed.target.kind, token=secret.get("token"), secrets=secret.get("secrets", ())
         )
+        return await channel.send(message, self._addresses(claimed))
 
     async def _secret(self, claimed: Claimed) -> Mapping[str, Any]:
         if claimed.target.kind == "email":
             return {}
-        key = (claimed.project[0], claimed.target.kind, claimed.integration_id)
+        key = (claimed.project[0], claimed.target.kind, claimed.target.integration_id)
         read_at, secret = self._secrets.get(key, (None, {}))
         now = self.app.clock()
         if read_at is None or now - read_at > SECRETS_KEPT:
@@ -147,8 +152,8 @@ class _Outlet:
 
 async def _integration(connection: AsyncConnection, claimed: Claimed) -> Integration | None:
     """The subscription's own, else the project's first of that kind (a webhook signs even if nobody chose a secret)."""
-    if claimed.integration_id is not None:
-        return await catalog_rows.find(connection, Integration, claimed.project[0], claimed.integration_id)
+    if claimed.target.integration_id is not None:
+        return await catalog_rows.find(connection, Integration, claimed.project[0], claimed.target.integration_id)
     return await catalog_rows.first_integration(connection, claimed.project[0], claimed.target.kind)
 
 
@@ -165,13 +170,14 @@ def _occasion(claimed: Claimed, *, now: datetime) -> Occasion:
         resource_type="insight" if claimed.dashboard is None else "dashboard",
         resource_name=claimed.resource_name,
         dashboard=claimed.dashboard,
-        summary=claimed.recurrence.describe(),
+        summary=sentence_of(claimed.recurrence),
         timezone=claimed.recurrence.timezone,
         next_at=claimed.next_delivery_at,
         project_id=claimed.project[0],
         project_name=claimed.project[1],
         sender_name=claimed.subscriber,
         invite_message=claimed.invite_message,
+        is_invitation=claimed.invites,
     )
 
 

@@ -165,7 +165,7 @@ def _is_same_database(url: str, ledger: URL) -> bool:
     source = make_url(url)
     if source.get_backend_name() != "sqlite" or ledger.get_backend_name() != "sqlite":
         return False
-    return Path(source.database or "").resolve() == Path(ledger.database or "").resolve()
+    return Path(source.database or "").samefile(ledger.database or "")
 
 
 async def _existing_source(connection: AsyncConnection, project: Project, source: str | int) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from scheduler.recurrence import sentence_of
 from scheduler.status import RecipientStatus
 from scheduler.store.catalog import Dashboard, Insight, Integration, Source
 from scheduler.store.deliveries import Delivery, Recipient
@@ -47,7 +48,7 @@ def subscription_json(subscription: Subscription, *, target_value: str) -> dict[
         "deleted": subscription.deleted,
         "enabled": subscription.enabled,
         "title": subscription.title,
-        "summary": rule.describe(),
+        "summary": sentence_of(rule),
         "next_delivery_date": instant(subscription.next_delivery_date),
         "integration_id": subscription.integration_id,
         "invite_message": None,

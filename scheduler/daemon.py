@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler import systemd
 from scheduler.clock import Clock
@@ -39,72 +39,64 @@ class Daemon:
         clock: Clock,
         notify: Callable[[str], object] = lambda _: None,
         watchdog: timedelta | None = None,
+        on_stopping: Callable[[], object] = lambda: None,
     ) -> None:
         self._runner = runner
         self._database = database
         self._clock = clock
         self._notify = notify
         self._watchdog = watchdog
+        self._on_stopping = on_stopping
         self._chores = AsyncIOScheduler(timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True})
-        self._beating = asyncio.Lock()
-        self._beat_ended: float | None = None
-        self._stop = asyncio.Event()
+        self._is_ready = False
+        self._is_stopping = False
 
     async def run(self) -> None:
         """Tick until told to stop; then claim nothing more, let sends finish, give back the rest."""
         self._listen_to_signals()
-        await self._beat()
-        self._chores.add_job(self._runner.renew_leases, "interval", seconds=RENEWAL.total_seconds(), id="leases")
-        if self._watchdog is not None:
-            self._chores.add_job(self._feed_watchdog, "interval", seconds=self._watchdog.total_seconds(), id="watchdog")
+        self._add_chores()
         self._chores.start()
-        woken = asyncio.create_task(self._beat_when_woken())
-        self._notify(f"{systemd.READY}\n{systemd.status('ticking')}")
-        log.info("service.ready", run=self._runner.work.run_id)
+        while not self._is_stopping:
+            await self._beat()
+            await self._runner.wake.wait()
 
-        await self._stop.wait()
-        self._notify(systemd.STOPPING)
         log.info("service.stopping", in_flight=self._runner.in_flight)
-        self._runner.stopping = True
-        async with self._beating:  # a beat under way ends first: what it has claimed is sent, or given back
-            woken.cancel()
         await self._runner.stop(grace=GRACE)
         self._chores.shutdown(wait=False)
         log.info("service.stopped")
 
     def stop(self) -> None:
         """What SIGTERM does."""
-        self._stop.set()
+        if not self._is_stopping:
+            self._notify(systemd.STOPPING)
+            self._on_stopping()
+        self._is_stopping = self._runner.stopping = True
+        self._runner.wake.set()
 
     async def is_alive(self) -> bool:
-        """Ticks end, and the database answers."""
-        ended = self._beat_ended
-        if ended is None or asyncio.get_running_loop().time() - ended > STALE.total_seconds():
+        """Batches are opened and claimed, ticks end, and the database answers."""
+        alive_at = self._runner.alive_at
+        if alive_at is None or asyncio.get_running_loop().time() - alive_at > STALE.total_seconds():
             return False
         try:
             async with self._database.read() as connection:
                 await opening.next_due_at(connection)
-        except (PaperroundError, DBAPIError, OSError):
+        except (PaperroundError, SQLAlchemyError, OSError):
             return False
         return True
 
     async def _beat(self) -> None:
         """One tick, and the next one's time; a database that does not answer is tried again, not a reason to die."""
-        async with self._beating:
-            if self._stop.is_set():
-                return
-            sleep = LONGEST_SLEEP
-            try:
-                await self._runner.tick()
-                sleep = await self._sleep()
-                self._beat_ended = asyncio.get_running_loop().time()
-            except (PaperroundError, DBAPIError, OSError) as problem:
-                log.error("tick.failed", problem=first_line(problem), hint="tried again in a second")  # noqa: TRY400
-            finally:
-                if not self._stop.is_set():
-                    self._chores.add_job(
-                        self._beat, "date", run_date=self._clock() + sleep, id="tick", replace_existing=True
-                    )
+        sleep = LONGEST_SLEEP
+        try:
+            await self._runner.tick()
+            sleep = await self._sleep()
+            self._tell_ready()
+        except (PaperroundError, SQLAlchemyError, OSError) as problem:
+            log.error("tick.failed", problem=first_line(problem), hint="tried again in a second")  # noqa: TRY400
+        self._chores.add_job(
+            self._runner.wake.set, "date", run_date=self._clock() + sleep, id="tick", replace_existing=True
+        )
 
     async def _sleep(self) -> timedelta:
         """Until the next due instant or retry, to the millisecond, but never for long."""
@@ -118,10 +110,23 @@ class Daemon:
             waits.append(timedelta(seconds=retry))
         return max(min(waits), timedelta(milliseconds=1))
 
-    async def _beat_when_woken(self) -> None:
-        while True:
-            await self._runner.wake.wait()
-            await self._beat()
+    def _tell_ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self._notify(f"{systemd.READY}\n{systemd.status('ticking')}")
+            log.info("service.ready", run=self._runner.work.run_id)
+
+    def _add_chores(self) -> None:
+        """Everything that recurs, beside the tick, which says itself when it comes next."""
+        self._chores.add_job(self._renew_leases, "interval", seconds=RENEWAL.total_seconds(), id="leases")
+        if self._watchdog is not None:
+            self._chores.add_job(self._feed_watchdog, "interval", seconds=self._watchdog.total_seconds(), id="watchdog")
+
+    async def _renew_leases(self) -> None:
+        try:
+            await self._runner.renew_leases()
+        except (PaperroundError, SQLAlchemyError, OSError) as problem:
+            log.error("leases.not_renewed", problem=first_line(problem), hint="tried again")  # noqa: TRY400
 
     async def _feed_watchdog(self) -> None:
         if await self.is_alive():

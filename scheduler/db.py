@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, event, inspect
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from scheduler.errors import ConfigurationError, DatabaseUnavailable
@@ -36,7 +37,12 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_SECONDS} if self.is_sqlite else {"connect_timeout": 5}
         self._engine = create_async_engine(
-            url, pool_size=pool_size, max_overflow=0, connect_args=arguments, pool_pre_ping=not self.is_sqlite
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            connect_args=arguments,
+            pool_pre_ping=not self.is_sqlite,
+            hide_parameters=True,  # they are people's addresses and rows, and an error's text goes into the log
         )
         if self.is_sqlite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
@@ -70,7 +76,7 @@ class Database:
         connection = self._engine.connect()
         try:
             await connection.start()
-        except (DBAPIError, OSError) as problem:
+        except (DBAPIError, PoolTimeout, OSError) as problem:
             raise DatabaseUnavailable(f"{self.name} does not answer: {first_line(problem)}") from None
         try:
             yield connection
@@ -107,11 +113,6 @@ def first_line(problem: BaseException) -> str:
     """What the driver said, in one line: its ``orig`` carries no statement and no parameters."""
     text = str(getattr(problem, "orig", None) or problem).strip()
     return text.splitlines()[0] if text else type(problem).__name__
-
-
-def is_busy(problem: DBAPIError) -> bool:
-    """Whether waiting may help: locked beyond its timeout, or PostgreSQL going away for a moment."""
-    return isinstance(problem, OperationalError)
 
 
 def make_folder_of(url: URL) -> None:

@@ -22,6 +22,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels.base import Message, Outcome, PermanentFailure, RecipientResult, Sent, TransientFailure
 from scheduler import backoff, status
@@ -44,6 +45,8 @@ Done = TypeVar("Done")
 
 BATCH = 500
 """Due subscriptions opened in one transaction."""
+ROWS = 2_000
+"""About so many deliveries are opened in one transaction, catch-up included: others want to write, too."""
 CLAIM = 100
 """Deliveries taken in one transaction."""
 LEASE = timedelta(seconds=30)
@@ -72,6 +75,8 @@ class Worker:
     content: Content
     outlet: Outlet
     clock: Clock
+    due_clock: Clock
+    """What decides which occurrences are due (``run-due --at``); leases, retries and records are on the real one."""
     installation: UUID
     run_id: str
     chance: Callable[[], float] = random.random
@@ -85,6 +90,8 @@ class Runner:
         self.lanes = lanes or Lanes()
         self.recorder = Recorder[Tried](self.record)
         self.opened = 0
+        self.handled = 0
+        self.alive_at: float | None = None
         self.recorded: Counter[DeliveryStatus] = Counter()
         self.on_recorded: Callable[[], None] = lambda: None
         self.wake = asyncio.Event()
@@ -93,37 +100,56 @@ class Runner:
         self._leases: Counter[UUID] = Counter()
 
     async def tick(self, *, limit: int | None = None) -> None:
-        """One beat: open what is due, then start sending everything that is ready."""
+        """One beat: open what is due, batch by batch, and start sending everything that is ready."""
         self.wake.clear()
-        await self.open_due(limit=limit)
-        while batch := await self.claim():
-            self.start(batch)
+        more_is_due = True
+        while more_is_due:
+            more_is_due = await self.open_due(limit=limit)
+            while batch := await self.claim():
+                self.start(batch)
+            self.alive_at = asyncio.get_running_loop().time()
 
     # ── open ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def open_due(self, *, limit: int | None = None) -> None:
-        """Turn due occurrences into deliveries, batch by batch, until none is left (or ``limit`` are open)."""
-        while not self.stopping:
-            size = BATCH if limit is None else min(BATCH, limit - self.opened)
-            if size <= 0 or not await self.open_batch(size):
-                return
+    async def open_due(self, *, limit: int | None = None) -> bool:
+        """Turn a batch of due occurrences into deliveries; whether there may be more (never past ``limit``).
 
-    async def open_batch(self, size: int) -> bool:
-        """Open some; whether there may be more. Next dates are worked out before the transaction, not in it."""
-        now = self.work.clock()
-        async with self.work.database.read() as connection:
-            due = await opening.due(connection, now=now, limit=size)
-        plans = [planned for row in due if (planned := await self.planned(row, now=now)) is not None]
-        if not plans:
+        Next dates are worked out before the transaction, not in it.
+        """
+        size = BATCH if limit is None else min(BATCH, limit - self.handled)
+        if self.stopping or size <= 0:
             return False
-        async with self.work.database.write() as tx:
-            opened = await opening.open_occurrences(
-                tx, plans, installation=self.work.installation, run_id=self.work.run_id, now=now
-            )
+        due_by = self.work.due_clock()
+        async with self.work.database.read() as connection:
+            due = await opening.due(connection, now=due_by, limit=size)
+        plans, seen = await self.plans(due, due_by=due_by)
+        opened = await self.open(plans) if plans else []
         self.opened += len(opened)
+        self.handled += seen
         if opened:
             log.info("deliveries.opened", count=len(opened))
-        return bool(opened) and len(due) == size
+        moved = bool(opened) or seen > len(plans)
+        return moved and (seen < len(due) or len(due) == size)
+
+    async def plans(self, due: Sequence[AnyRow], *, due_by: datetime) -> tuple[list[tuple[DueSubscription, Plan]], int]:
+        """What opening these rows does, as far as one transaction should go; and how many rows that were."""
+        plans: list[tuple[DueSubscription, Plan]] = []
+        openings = 0
+        for seen, row in enumerate(due):
+            if openings >= ROWS:
+                return plans, seen
+            planned = await self.planned(row, now=due_by)
+            if planned is not None:
+                plans.append(planned)
+                openings += len(planned[1].openings)
+        return plans, len(due)
+
+    async def open(self, plans: Sequence[tuple[DueSubscription, Plan]]) -> Sequence[opening.NewDelivery]:
+        """Deliveries, recipients and next dates, in one transaction."""
+        async with self.work.database.write() as tx:
+            return await opening.open_occurrences(
+                tx, plans, installation=self.work.installation, run_id=self.work.run_id, now=self.work.clock()
+            )
 
     async def planned(self, row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan] | None:
         """What opening this row does; a row nobody can make sense of is set aside, so that it stops no other."""
@@ -132,7 +158,14 @@ class Runner:
             return planned
         reason = f"set aside: its row cannot be read ({planned}); edit its recurrence and resume it"
         async with self.work.database.write() as tx:
-            await opening.set_aside(tx, row, reason=reason, installation=self.work.installation, now=now)
+            await opening.set_aside(
+                tx,
+                row,
+                reason=reason,
+                installation=self.work.installation,
+                run_id=self.work.run_id,
+                now=self.work.clock(),
+            )
         return None
 
     async def read_plan(self, row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan] | Exception:
@@ -147,6 +180,7 @@ class Runner:
         if self.stopping or room <= 0 or not await self.anything_ready():
             return []
         async with self.work.database.write() as tx:
+            await self.renew(tx)  # first of all: after a long sleep of this machine our own leases have run out
             return await claiming.claim(
                 tx,
                 now=self.work.clock(),
@@ -226,7 +260,7 @@ class Runner:
         """What it shows: computed for its instant, or, when it is repeated, what it showed the first time."""
         if claimed.export_ids is not None:
             return await self.work.content.show_again(claimed.export_ids, drawn=drawn)
-        as_of = claimed.scheduled_at or claimed.created_at
+        as_of = min(claimed.scheduled_at or claimed.created_at, claimed.created_at)  # `--at` may lie ahead
         return await self.work.content.show(claimed.insight_ids, as_of=as_of, drawn=drawn)
 
     # ── record ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -278,7 +312,12 @@ class Runner:
         """Every third of a lease, by whoever drives this runner: a slow send is never taken over."""
         if self._leases:
             async with self.work.database.write() as tx:
-                await claiming.renew(tx, list(self._leases), until=self.work.clock() + LEASE)
+                await self.renew(tx)
+
+    async def renew(self, tx: AsyncConnection) -> None:
+        """What is in this worker's hands stays there."""
+        if self._leases:
+            await claiming.renew(tx, list(self._leases), until=self.work.clock() + LEASE)
 
     async def give_back(self, claimed: Claimed) -> None:
         """What was not started is the next worker's, at once."""
@@ -289,9 +328,9 @@ class Runner:
         """Claim nothing more, let sends finish, give back what was not started."""
         self.stopping = True
         if self._sends:
-            await asyncio.wait(self._sends, timeout=grace.total_seconds())
-        for send in self._sends:
-            send.cancel()
+            _, unfinished = await asyncio.wait(self._sends, timeout=grace.total_seconds())
+            for send in unfinished:
+                send.cancel()
 
     @property
     def in_flight(self) -> int:
@@ -300,11 +339,17 @@ class Runner:
 
     async def seconds_to_next_retry(self) -> float | None:
         """How long until something that nobody holds is ready and may be sent; None when nothing waits."""
+        busy = self.lanes.busy()
         async with self.work.database.read() as connection:
-            ready_at = await claiming.next_ready_at(connection)
-        if ready_at is None:
-            return None
-        return max((ready_at - self.work.clock()).total_seconds(), self.lanes.soonest_turn() or 0.0)
+            free_at = await claiming.next_ready_at(connection, busy=busy)
+            busy_at = await claiming.next_ready_at(connection, busy=busy, only_busy=True) if busy else None
+        waits = [] if free_at is None else [self._seconds_until(free_at)]
+        if busy_at is not None:
+            waits.append(max(self._seconds_until(busy_at), self.lanes.soonest_turn() or 0.0))
+        return min(waits, default=None)
+
+    def _seconds_until(self, moment: datetime) -> float:
+        return max(0.0, (moment - self.work.clock()).total_seconds())
 
 
 async def _planned(row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan]:

@@ -197,7 +197,7 @@ subscriptions = Table(
     Column("title", String(100)),
     Column("frequency", String(10), nullable=False),
     Column("interval", Integer, nullable=False),
-    Column("byweekday", JSON(none_as_null=True)),
+    Column("byweekday", String(80)),  # monday,friday
     Column("bysetpos", Integer),
     Column("occurrence_count", Integer),  # `count` in the API; a Row has a method of that name
     Column("start_date", Instant, nullable=False),
@@ -236,6 +236,8 @@ deliveries = Table(
     Column("target_value", Text, nullable=False),
     Column("target_sealed", Text),
     Column("destination", String(300), nullable=False),
+    Column("integration_id", ForeignKey("integrations.id"), index=True),
+    Column("invites", Boolean, nullable=False),  # its recipients are new: they are told who subscribed them
     Column("invite_message", Text),
     Column("exported_asset_ids", JSON(none_as_null=True)),  # null until the content was computed
     Column("ready_at", Instant),  # when it may be claimed; while it is claimed, when its lease runs out
@@ -259,6 +261,8 @@ Index(
 )
 STARTING = text(f"status = '{DeliveryStatus.STARTING}'")
 Index("ix_deliveries_ready", deliveries.c.ready_at, postgresql_where=STARTING, sqlite_where=STARTING)
+HELD = text("lease IS NOT NULL")
+Index("ix_deliveries_lease", deliveries.c.lease, postgresql_where=HELD, sqlite_where=HELD)
 Index("ix_deliveries_newest", deliveries.c.subscription_id, deliveries.c.created_at, deliveries.c.id)
 Index("ix_deliveries_run", deliveries.c.run_id)
 
@@ -287,7 +291,6 @@ attempts = Table(
     Column("attempt", Integer, primary_key=True),
     Column("outcome", String(12), nullable=False),
     Column("reason", String(500)),
-    Column("run_id", String(80)),
     Column("started_at", Instant),
     Column("finished_at", Instant, nullable=False),
 )

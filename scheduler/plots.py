@@ -23,15 +23,14 @@ from scheduler.tables import one_line
 WIDTH, HEIGHT, SCALE = 568, 236, 2
 SERIES, NAMES, SLICES, UPRIGHT, POINTS, NAMED = 6, 12, 6, 60, 2000, 5
 """How many are drawn (beyond 60 upright bars an area, beyond 2,000 points the extremes) and named in words."""
-INK, MUTED, RULE, ZERO, REST, PAPER = "#1f262b", "#5b636a", "#e7e3db", "#a8a397", "#b9b4aa", "#ffffff"
-UP, DOWN = "#14615e", "#a8431f"
+INK, MUTED, REST, PAPER, UP, DOWN = "#1f262b", "#5b636a", "#b9b4aa", "#ffffff", "#14615e", "#a8431f"
 PALETTE = ["#14615e", "#d9952b", "#1f2f6b", "#6fa8dc", "#c4532f", "#8e4a9e"]
 """Told apart by people who see no red, no green or no blue: at least 18 apart in CIE Lab in each simulation."""
 Spec = dict[str, Any]
 Place = datetime | float | str
 _LABELS = {"labelColor": MUTED, "labelFontSize": 14, "labelLimit": 190}
 _SYMBOLS = {"symbolType": "circle", "symbolStrokeWidth": 0, "symbolSize": 130, "symbolOpacity": 1, "rowPadding": 6}
-_GRID = {"condition": {"test": "datum.value === 0", "value": ZERO}, "value": RULE}
+_GRID = {"condition": {"test": "datum.value === 0", "value": "#a8a397"}, "value": "#e7e3db"}
 THEME = {
     "font": "Liberation Sans",  # the one inside the renderer; a family that is not there is drawn as nothing at all
     "background": PAPER,
@@ -54,10 +53,14 @@ _UNIT = rf"(?i:(?<![a-z])([€$£¥%]|{'|'.join(_SIGNS)})(?![a-z]))"
 _POWERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _NAME = "slice(datum.label, 4)"  # without what _key puts before it
 _SIZE = "replace(replace(replace(datum.label, '−', ''), 'G', 'B'), 'e+', 'e')"
-_YEAR = "datum.index === 0 || (utcmonth(datum.value) === 0 && utcdate(datum.value) < 8) ? utcyear(datum.value) : ''"
-_UNITS = "year: '%b', quarter: '%b', month: '%b', week: '%-d %b', date: '%-d %b', hours: '%H:%M', minutes: '%H:%M'"
+_DAY, _CLOCK = "'%-d %b'", "hours: '%H:%M', minutes: '%H:%M'"
+_MONTH = "span(domain('x')) < 5e9 ? '%-d %b' : '%b'"  # in milliseconds: two months
+_UNITS = f"year: {_MONTH}, quarter: {_MONTH}, month: {_MONTH}, week: {_DAY}, date: {_DAY}, {_CLOCK}"
+_BEGINS = "datum.index === 0 || (utcmonth(datum.value) === 0 && utcdate(datum.value) < 8)"  # a year, or the axis
+_BELOW = f"utchours(datum.value) ? utcFormat(datum.value, {_DAY}) : utcyear(datum.value)"
+_TIME = f"[utcFormat(datum.value, {{{_UNITS}}}), {_BEGINS} ? {_BELOW} : '']"
 _ALONG: dict[str, Spec] = {
-    "temporal": {"axis": {"labelExpr": f"[utcFormat(datum.value, {{{_UNITS}}}), {_YEAR}]"}, "scale": {"type": "utc"}},
+    "temporal": {"axis": {"labelExpr": _TIME}, "scale": {"type": "utc"}},
     "quantitative": {"axis": {"format": "~f"}, "scale": {"zero": False, "nice": False}},
     "nominal": {"axis": {"labelExpr": _NAME}},
 }
@@ -67,10 +70,7 @@ _PICTOGRAMS = re.compile("[\u2600-\u27bf\ufe0e\ufe0f\u200d\U0001f000-\U0001faff]
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """Numbers (None: there should be one) by place and name; ``left_out`` names were too many.
-
-    Places are ascending instants or numbers, or names in the query's own order.
-    """
+    """Numbers, or None, by place (ascending, or names as they came) and name; ``left_out`` more names were too many."""
 
     along: Literal["temporal", "quantitative", "nominal"]
     places: list[Place]
@@ -100,8 +100,7 @@ def chart_png(snapshot: InsightSnapshot) -> bytes | None:
 
 def chart_in_words(snapshot: InsightSnapshot) -> str:
     """What the picture shows, in one line; empty when there is none."""
-    chart = _chart(snapshot)
-    return "" if chart is None else str(chart["description"])
+    return str((_chart(snapshot) or {}).get("description", ""))
 
 
 def _chart(snapshot: InsightSnapshot) -> Spec | None:
@@ -133,13 +132,15 @@ def _figure(result: QueryResult, *, is_whole: bool) -> _Figure | None:
     x, by, columns = _roles(result)
     by, columns = (None, columns[:1]) if is_whole else (by, columns)
     read = _label if is_whole or result.types[x] in _WORDS else _instant if result.types[x] in _DATES else _number
+    units = {_unit(result.columns[column]) for column in columns}
+    unit = units.pop() if len(units) == 1 else ""
     cells: dict[tuple[Place, str], float | None] = {}
     weights: dict[str, float] = defaultdict(float)
     for row in result.rows:
         if (place := read(row[x])) is None:
             continue
         for column in columns:
-            key = place, _spoken(result.columns[column]) if by is None else _label(row[by])
+            key = place, _spoken(result.columns[column], unit) if by is None else _label(row[by])
             value, so_far = _number(row[column]), cells.setdefault(key, None)
             if value is not None:
                 cells[key] = _number(value + (so_far or 0.0))
@@ -149,7 +150,7 @@ def _figure(result: QueryResult, *, is_whole: bool) -> _Figure | None:
     largest = sorted(weights, key=lambda name: -weights[name])[:SERIES]
     names = [name for name in weights if name in largest]
     places = list(dict.fromkeys(place for place, _ in cells))
-    unit, left_out = _unit(result.columns[columns[0]]), len(weights) - len(names)
+    left_out = len(weights) - len(names)
     if read is _label:
         return _Figure("nominal", places, names, cells, unit, left_out)
     return _Figure("temporal" if read is _instant else "quantitative", sorted(places), names, cells, unit, left_out)
@@ -198,13 +199,12 @@ def _label(cell: Cell | datetime) -> str:
 
 def _unit(column: str) -> str:
     """What a column's name mentions: ``revenue_eur``, ``Price ($)``, ``open rate %``."""
-    found = re.search(_UNIT, column)
-    return _SIGNS.get(found[1].lower(), found[1]) if found else ""
+    return _SIGNS.get(found[1].lower(), found[1]) if (found := re.search(_UNIT, column)) else ""
 
 
-def _spoken(column: str) -> str:
-    """A column's name as a reader says it; the unit stands beside the numbers."""
-    return _label(re.sub(rf"[\s_]*\(?{_UNIT}\)?$", "", column).replace("_", " ") or column)
+def _spoken(column: str, unit: str) -> str:
+    """A column's name as a reader says it; a unit that stands beside the numbers is left out."""
+    return _label((re.sub(rf"[\s_]*\(?{_UNIT}\)?$", "", column) if unit else column).replace("_", " ") or column)
 
 
 def _written(value: float, unit: str, *, exact: float = 1e4) -> str:
@@ -237,13 +237,13 @@ def _card(result: QueryResult) -> Spec | None:
     date = next((index for index, kind in enumerate(result.types) if kind in _DATES), None)
     rows = sorted(result.rows, key=lambda row: "" if date is None else str(row[date] or ""), reverse=True)
     value, before, called = _number(rows[0][numbers[0]]), None, "before"
+    unit = _unit(result.columns[numbers[0]])
     if len(numbers) > 1:
-        before, called = _number(rows[0][numbers[1]]), _spoken(result.columns[numbers[1]])
+        before, called = _number(rows[0][numbers[1]]), _spoken(result.columns[numbers[1]], unit)
     elif len(rows) > 1:
         before, called = _number(rows[1][numbers[0]]), "before" if date is None else _label(_instant(rows[1][date]))
     if value is None:
         return None
-    unit = _unit(result.columns[numbers[0]])
     large = _text(shown := _written(value, unit, exact=1e9), 0, 36, fontSize=76, fontWeight=700)
     if before is None:
         return {"description": shown, "height": 70, "layer": [large]}
@@ -259,12 +259,8 @@ def _card(result: QueryResult) -> Spec | None:
 
 def _lines(figure: _Figure, *, filled: bool) -> Spec:
     """Each series as a line; an area down to zero or, when there are several and none is negative, stacked."""
-    low, high, most, several = (
-        min(figure.values),
-        max(figure.values),
-        POINTS // len(figure.names),
-        len(figure.names) > 1,
-    )
+    low, high = min(figure.values), max(figure.values)
+    several, most = len(figure.names) > 1, POINTS // len(figure.names)
     stacked = filled and several and low >= 0 and 1 < len(figure.places) <= most
     flat = not filled and 0 < high - low < 0.2 * max(abs(low), abs(high))
     lines = _series(figure, gap=0.0 if stacked else None)
@@ -278,7 +274,6 @@ def _lines(figure: _Figure, *, filled: bool) -> Spec:
     look = {"stroke": PAPER} if stacked else {"fillOpacity": 0.14}
     area = _mark("area", color=color, y={**y, "stack": stacked or None}, look=look)
     line = _mark("line", color=color, look={"strokeWidth": 2.5 if len(figure.places) < 200 else 1.25})
-    dots = _mark("point", ends, color=color)
     text = _mark("text", ends, text=_TEXT, look={"dx": 11, "limit": 150, "fontWeight": 400 if several else 700})
     rows = [row for line in lines for row in _thinned(line, most=most)]
     x = {"field": "x", "type": figure.along, **_ALONG[figure.along]}
@@ -289,7 +284,7 @@ def _lines(figure: _Figure, *, filled: bool) -> Spec:
         "description": _in_words(figure),
         "data": {"values": rows},
         "encoding": {"x": x, "y": y},
-        "layer": [area] if stacked else [*([area] if filled else []), line, dots, text],
+        "layer": [area] if stacked else [*([area] if filled else []), line, _mark("point", ends, color=color), text],
     }
 
 

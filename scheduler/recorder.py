@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 
 from scheduler.db import first_line
 from scheduler.errors import DatabaseUnavailable
@@ -59,7 +59,7 @@ class Recorder(Generic[Item]):
         while True:
             try:
                 return await self._write(items)
-            except (OperationalError, DatabaseUnavailable) as problem:
+            except (OperationalError, InternalError, DatabaseUnavailable) as problem:
                 problem_in_short = first_line(problem)  # the statement would show what is being recorded
                 log.error("outcomes.not_recorded", count=len(items), problem=problem_in_short)  # noqa: TRY400
                 await asyncio.sleep(RETRY_SECONDS)

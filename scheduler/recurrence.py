@@ -21,7 +21,7 @@ from scheduler.errors import InvalidField
 from scheduler.periods import LAST_DAY, Months, Weeks
 from scheduler.zones import Fold, Gap, exists_once, in_reach, parse_instant, to_utc, zone
 
-__all__ = ["Fold", "Frequency", "Gap", "Occurrence", "Recurrence", "Weekday", "parse_instant", "zone"]
+__all__ = ["Fold", "Frequency", "Gap", "Occurrence", "Recurrence", "Weekday", "parse_instant", "sentence_of", "zone"]
 
 _LARGEST = 2**31 - 1  # what an integer column holds
 _WEEKDAYS_READ = 100  # a weekday may be repeated, but a hostile list is not read to its end
@@ -249,6 +249,14 @@ class Recurrence:
             Frequency.MONTHLY: f" on day {self._start.day}",
             Frequency.YEARLY: f" on {_day_and_month(self._start)}",
         }[self.frequency]
+
+
+def sentence_of(rule: Recurrence) -> str:
+    """The rule in plain English, or that a stored one makes no sense: then it can still be seen, and mended."""
+    try:
+        return rule.describe()
+    except (InvalidField, AttributeError, KeyError, TypeError, ValueError):
+        return "a recurrence that cannot be read; edit it"
 
 
 _Chosen = TypeVar("_Chosen", bound=StrEnum)

@@ -31,9 +31,10 @@ async def rehearse(runner: Runner, *, limit: int | None = None) -> dict[str, Any
 
 async def _imagined(runner: Runner, *, limit: int) -> tuple[list[NewDelivery], list[Claimed]]:
     """Open and claim in a transaction that is rolled back."""
-    work, now = runner.work, runner.work.clock()
+    work, now, due_by = runner.work, runner.work.clock(), runner.work.due_clock()
     async with work.database.rehearsal() as tx:
-        plans = [await runner.read_plan(row, now=now) for row in await opening.due(tx, now=now, limit=limit)]
+        due = await opening.due(tx, now=due_by, limit=limit)
+        plans = [await runner.read_plan(row, now=due_by) for row in due]
         opened = await opening.open_occurrences(
             tx,
             [planned for planned in plans if not isinstance(planned, Exception)],

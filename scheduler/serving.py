@@ -33,7 +33,15 @@ async def serve_until_stopped(
     app: App, *, host: str, port: int, workers: int, notify: Callable[[str], object], watchdog: timedelta | None
 ) -> None:
     """Listen, tick, and stop in order: the ticks and the sending processes first, then the web server."""
-    daemon = Daemon(app.runner(), database=app.database, clock=app.clock, notify=notify, watchdog=watchdog)
+    sending = Workers(workers)
+    daemon = Daemon(
+        app.runner(),
+        database=app.database,
+        clock=app.clock,
+        notify=notify,
+        watchdog=watchdog,
+        on_stopping=sending.terminate,
+    )
     web = web_app(subscriptions=app.subscriptions, links=app.links, is_alive=daemon.is_alive)
     with _listening(host, port) as listener:
         server = _Server(
@@ -48,12 +56,11 @@ async def serve_until_stopped(
         )
         answering = asyncio.create_task(server.serve(sockets=[listener]))
         log.info("service.listening", host=host, port=listener.getsockname()[1])
-        sending = Workers(workers)
         sending.start()
         try:
             await daemon.run()
         finally:
-            await sending.stop()
+            await sending.ended()
             server.should_exit = True
             await answering
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +23,9 @@ from pydantic_settings import (
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from channels.addresses import parse_sender
 from channels.email import OutboxFolder, SmtpServer, parse_smtp_url
+from channels.outbound import OutboundPolicy
 from scheduler.errors import ConfigurationError, InvalidField
 from scheduler.recurrence import zone
 
@@ -137,8 +138,13 @@ class Settings(BaseSettings):
     @field_validator("email_from")
     @classmethod
     def _has_an_address(cls, value: str) -> str:
-        if "@" not in parseaddr(value)[1] or any(ord(character) < 32 for character in value):
-            raise ValueError("no e-mail address in it; write Name <address@example.org>")
+        parse_sender(value)
+        return value
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        OutboundPolicy(allow_hosts=value)
         return value
 
     @field_validator("base_url", "slack_api_url")

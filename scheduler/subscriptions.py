@@ -6,6 +6,7 @@ The command line and the API both come here; what a change means, and what it se
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -101,7 +102,11 @@ class Subscriptions:
                 now=now,
             )
             if enabled:
-                invitation = _delivery(subscription_id, Trigger.TARGET_CHANGE, target, fields.get("invite_message"))
+                made = await rows.find(tx, project.id, subscription_id)
+                message = fields.get("invite_message")
+                invitation = _delivery(
+                    made.id, Trigger.TARGET_CHANGE, made.target, invites=True, invite_message=message
+                )
                 await opening.insert_deliveries(tx, [invitation], now=now)
             return await rows.find(tx, project.id, subscription_id)
 
@@ -335,7 +340,11 @@ def _recurrence_fields(recurrence: Recurrence) -> dict[str, Any]:
 
 def _recurrence_columns(recurrence: Recurrence) -> dict[str, Any]:
     columns = _recurrence_fields(recurrence)
-    return columns | {"occurrence_count": columns.pop("count")}
+    weekdays = columns.pop("byweekday")
+    return columns | {
+        "byweekday": None if weekdays is None else ",".join(weekdays),
+        "occurrence_count": columns.pop("count"),
+    }
 
 
 def _target_columns(target: Target) -> dict[str, Any]:
@@ -383,9 +392,21 @@ def _catch_up_hours(value: object) -> int:
     return value
 
 
-def _delivery(subscription_id: int, trigger: Trigger, target: Target, invite_message: str | None = None) -> NewDelivery:
+def _delivery(
+    subscription_id: int,
+    trigger: Trigger,
+    target: Target,
+    *,
+    invites: bool = False,
+    invite_message: str | None = None,
+) -> NewDelivery:
     return NewDelivery(
-        id=uuid4(), subscription_id=subscription_id, trigger=trigger, target=target, invite_message=invite_message
+        id=uuid4(),
+        subscription_id=subscription_id,
+        trigger=trigger,
+        target=target,
+        invites=invites,
+        invite_message=invite_message,
     )
 
 
@@ -397,7 +418,10 @@ def _announcement(before: Subscription, after: Subscription, invite_message: str
     shown = ("insight_id", "dashboard_id", "dashboard_export_insights", "integration_id")
     content_changed = any(getattr(before, name) != getattr(after, name) for name in shown)
     if resumed or content_changed:
-        return _delivery(after.id, Trigger.TARGET_CHANGE, after.target, invite_message)
+        never_announced = resumed and before.updated_at == before.created_at  # made with its enabled off
+        return _delivery(
+            after.id, Trigger.TARGET_CHANGE, after.target, invites=never_announced, invite_message=invite_message
+        )
     return _to_the_new(before, after, invite_message)
 
 
@@ -409,5 +433,5 @@ def _to_the_new(before: Subscription, after: Subscription, invite_message: str |
         fresh = () if (was.kind, was.value) == (now.kind, now.value) and was.sealed == now.sealed else now.addresses
     if not fresh:
         return None
-    target = Target(now.kind, now.value, now.sealed, now.destination, fresh)
-    return _delivery(after.id, Trigger.TARGET_CHANGE, target, invite_message)
+    target = replace(now, addresses=fresh)
+    return _delivery(after.id, Trigger.TARGET_CHANGE, target, invites=True, invite_message=invite_message)

@@ -30,13 +30,17 @@ class Workers:
         """Start them, and keep them going."""
         self._keepers = [asyncio.create_task(self._keep(number)) for number in range(1, self._count + 1)]
 
-    async def stop(self) -> None:
-        """As SIGTERM does to the service: they let their sends finish and give back the rest."""
+    def terminate(self) -> None:
+        """As SIGTERM does to the service, and at the same time: they finish their sends and give back the rest."""
         for keeper in self._keepers:
             keeper.cancel()
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
+
+    async def ended(self) -> None:
+        """Wait for them; one that does not end in time is killed, and its work is taken up when its lease ran out."""
+        self.terminate()
         try:
             async with asyncio.timeout(GRACE.total_seconds()):
                 await asyncio.gather(*(process.wait() for process in self._processes))

@@ -7,9 +7,11 @@ from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler import logs
 from scheduler.cli import catalog, deliveries, demo, running, subscriptions
+from scheduler.db import first_line
 from scheduler.errors import InvalidField, PaperroundError
 
 app = typer.Typer(
@@ -64,6 +66,8 @@ def main() -> None:
         _complain(str(problem) if names_it else f"{problem.field}: {problem}")
     except PaperroundError as problem:
         _complain(str(problem))
+    except SQLAlchemyError as problem:
+        _complain(f"the database refused: {first_line(problem)}; is it locked, full, or changed by hand?")
     else:
         sys.exit(exit_code if isinstance(exit_code, int) else 0)
 

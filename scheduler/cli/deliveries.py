@@ -40,7 +40,9 @@ def list_deliveries(
     async def read(app: App, project: Project) -> list[Delivery]:
         async with app.database.read() as connection:
             wanted = None if status is None else DeliveryStatus(status)
-            return await store.newest(connection, project.id, subscription_id=subscription, status=wanted, limit=limit)
+            return await store.newest(
+                connection, project.id, subscription_id=subscription, status=wanted, shown=as_json, limit=limit
+            )
 
     found = in_project(project, read)
     if as_json:

@@ -82,7 +82,9 @@ def serve(
 
 
 def run_due(
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Open at most so many deliveries.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Open at most so many due subscriptions.")
+    ] = None,
     at: Annotated[str | None, typer.Option(metavar="INSTANT", help="As if it were then.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and show it all; send and record nothing.")
@@ -95,10 +97,10 @@ def run_due(
     clock = _clock_at(at, settings.timezone)
 
     async def run() -> int:
-        async with opened(settings, clock=clock) as app:
+        async with opened(settings) as app:
             if dry_run:
-                return await _rehearse(app, limit=limit, as_json=as_json)
-            runner = app.runner()
+                return await _rehearse(app, clock, limit=limit, as_json=as_json)
+            runner = app.runner(due_clock=clock)
             with _progress(runner, shown=not as_json):
                 await run_due_once(runner, limit=limit, patience=None if wait else PATIENCE)
             return await _report(app, runner, as_json=as_json)
@@ -171,8 +173,8 @@ def _progress(runner: Runner, *, shown: bool) -> Iterator[None]:
         yield
 
 
-async def _rehearse(app: App, *, limit: int | None, as_json: bool) -> int:
-    rehearsed = await rehearse(app.runner(rehearses=True), limit=limit)
+async def _rehearse(app: App, clock: Clock, *, limit: int | None, as_json: bool) -> int:
+    rehearsed = await rehearse(app.runner(due_clock=clock, rehearses=True), limit=limit)
     if as_json:
         print_json(rehearsed)
         return 0

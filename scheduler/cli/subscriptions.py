@@ -12,6 +12,7 @@ from scheduler.cli.options import SUBSCRIPTION, AsJson, ProjectId, taking, with_
 from scheduler.cli.output import in_short, local, print_fields, print_json, print_line, print_table
 from scheduler.contract import subscription_json
 from scheduler.errors import InvalidField
+from scheduler.recurrence import sentence_of
 from scheduler.store import catalog
 from scheduler.store import subscriptions as store
 from scheduler.store.catalog import Dashboard
@@ -46,7 +47,7 @@ def list_subscriptions(project: ProjectId = None, as_json: AsJson = False) -> No
 
 def _table_row(each: Subscription) -> tuple[object, ...]:
     to = in_short(each.target.kind, each.target.value)
-    when = each.recurrence.describe()
+    when = sentence_of(each.recurrence)
     return (each.id, each.title or each.resource_name, to, when, _next(each), _state(each))
 
 
@@ -142,7 +143,7 @@ def _print_changed(subscription: Subscription, target_value: str, *, as_json: bo
         print_json(subscription_json(subscription, target_value=target_value))
         return
     print_line(f"Subscription {subscription.id}: {subscription.title or subscription.resource_name}")
-    print_line(f"  {subscription.recurrence.describe()}, to {subscription.target.kind} {subscription.target.value}")
+    print_line(f"  {sentence_of(subscription.recurrence)}, to {subscription.target.kind} {subscription.target.value}")
     state = _state(subscription)
     print_line(f"  next: {_next(subscription)}" if state == "on" else f"  {state}")
 

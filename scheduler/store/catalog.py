@@ -173,8 +173,29 @@ async def _users_of(tx: AsyncConnection, entry: Source | Insight | Dashboard | I
     for word, user, used in uses:
         count, first = (await tx.execute(select(func.count(), func.min(user)).where(used == entry.id))).one()
         if count:
-            return f"{word} {first}" if count == 1 else f"{word} {first} and {count - 1} more"
-    return ""
+            return _counted(word, first, count)
+    return await _implicit_users_of(tx, entry) if isinstance(entry, Integration) else ""
+
+
+async def _implicit_users_of(tx: AsyncConnection, integration: Integration) -> str:
+    """The webhooks that name no integration: the project's first one signs them."""
+    first = await first_integration(tx, integration.project_id, "webhook")
+    if first is None or first.id != integration.id:
+        return ""
+    found = await tx.execute(
+        select(func.count(), func.min(subscriptions.c.id)).where(
+            subscriptions.c.project_id == integration.project_id,
+            subscriptions.c.target_type == "webhook",
+            subscriptions.c.integration_id.is_(None),
+            ~subscriptions.c.deleted,
+        )
+    )
+    count, lowest = found.one()
+    return _counted("subscription", lowest, count) if count else ""
+
+
+def _counted(word: str, first: int, count: int) -> str:
+    return f"{word} {first}" if count == 1 else f"{word} {first} and {count - 1} more"
 
 
 async def reseal(tx: AsyncConnection, integration: Integration, secret_sealed: str) -> None:

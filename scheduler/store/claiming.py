@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import bindparam, case, func, insert, literal, or_, select, update
+from sqlalchemy import case, func, insert, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.models import attempts as attempts_table
@@ -42,6 +42,7 @@ class Claimed:
     scheduled_at: datetime | None
     created_at: datetime
     target: Target
+    invites: bool
     invite_message: str | None
     export_ids: tuple[int, ...] | None
     subscription_id: int
@@ -51,7 +52,6 @@ class Claimed:
     insight_ids: tuple[int, ...]
     dashboard: tuple[int, str] | None
     resource_name: str
-    integration_id: int | None
     project: tuple[int, str]
     subscriber: str
     recipients: tuple[ClaimedRecipient, ...] = field(default=())
@@ -113,7 +113,7 @@ async def _waiting(tx: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[
 async def _suppress(tx: AsyncConnection, rows: Sequence[AnyRow], waiting: Mapping[UUID, Sequence[AnyRow]]) -> None:
     """Who unsubscribed, or whose subscription was paused or removed since, gets nothing of what still waits."""
     unwanted = [
-        {"of_delivery": row.delivery_id, "at_position": recipient.position}
+        (row.delivery_id, recipient.position)
         for row in rows
         for recipient in waiting[row.delivery_id]
         if not _is_wanted(row, recipient.address)
@@ -122,12 +122,10 @@ async def _suppress(tx: AsyncConnection, rows: Sequence[AnyRow], waiting: Mappin
         await tx.execute(
             update(delivery_recipients)
             .where(
-                delivery_recipients.c.delivery_id == bindparam("of_delivery"),
-                delivery_recipients.c.position == bindparam("at_position"),
+                tuple_(delivery_recipients.c.delivery_id, delivery_recipients.c.position).in_(unwanted),
                 delivery_recipients.c.status.in_(may_become(RecipientStatus.SUPPRESSED)),
             )
-            .values(status=RecipientStatus.SUPPRESSED, next_attempt_at=None),
-            unwanted,
+            .values(status=RecipientStatus.SUPPRESSED, next_attempt_at=None)
         )
 
 
@@ -213,6 +211,8 @@ _CLAIMED = (
         deliveries.c.target_value.label("target"),
         deliveries.c.target_sealed.label("sealed"),
         deliveries.c.destination.label("goes_to"),
+        deliveries.c.integration_id.label("sends_with"),
+        deliveries.c.invites,
         deliveries.c.invite_message,
         deliveries.c.exported_asset_ids,
         subscriptions,
@@ -237,7 +237,8 @@ def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipie
         trigger=Trigger(row.trigger_type),
         scheduled_at=row.scheduled_at,
         created_at=row.opened_at,
-        target=Target(row.kind, row.target, row.sealed, row.goes_to, addresses),
+        target=Target(row.kind, row.target, row.sealed, row.goes_to, addresses, row.sends_with),
+        invites=row.invites,
         invite_message=row.invite_message,
         export_ids=None if row.exported_asset_ids is None else tuple(row.exported_asset_ids),
         subscription_id=row.id,
@@ -247,7 +248,6 @@ def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipie
         insight_ids=tuple(row.dashboard_export_insights) if row.insight_id is None else (row.insight_id,),
         dashboard=None if row.dashboard_id is None else (row.dashboard_id, row.resource_name),
         resource_name=row.resource_name,
-        integration_id=row.integration_id,
         project=(row.project_id, row.project_name),
         subscriber=row.first_name or row.email,
         recipients=recipients,
@@ -278,11 +278,16 @@ async def give_back(tx: AsyncConnection, claimed: Sequence[Claimed], *, now: dat
             )
 
 
-async def next_ready_at(connection: AsyncConnection) -> datetime | None:
-    """When the next delivery that nobody holds may be claimed: new work, or a retry that falls due."""
+async def next_ready_at(
+    connection: AsyncConnection, *, busy: Collection[str], only_busy: bool = False
+) -> datetime | None:
+    """When the next delivery that nobody holds may be claimed, to a destination that is not busy (or that is)."""
+    goes_to = deliveries.c.destination
     earliest = await connection.execute(
         select(func.min(deliveries.c.ready_at)).where(
-            deliveries.c.status == DeliveryStatus.STARTING, deliveries.c.lease.is_(None)
+            deliveries.c.status == DeliveryStatus.STARTING,
+            deliveries.c.lease.is_(None),
+            goes_to.in_(busy) if only_busy else goes_to.not_in(busy),
         )
     )
     found: datetime | None = earliest.scalar_one()

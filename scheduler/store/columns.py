@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Row
 
 from scheduler.recurrence import Fold, Frequency, Gap, Recurrence, Weekday
 
 AnyRow = Row[*tuple[Any, ...]]
+Word = TypeVar("Word", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +23,34 @@ class Target:
     sealed: str | None
     destination: str
     addresses: tuple[str, ...]
+    integration_id: int | None = None
 
 
 def recurrence_of(row: AnyRow) -> Recurrence:
-    """The rule in a subscription's columns."""
+    """The rule in a subscription's columns, whatever stands there: what makes no sense shows when it is asked.
+
+    So a spoilt row can be listed, and mended, and stops no other.
+    """
+    weekdays = None if row.byweekday is None else row.byweekday.split(",")
     return Recurrence(
-        frequency=Frequency(row.frequency),
+        frequency=_known(Frequency, row.frequency),
         interval=row.interval,
-        byweekday=None if row.byweekday is None else tuple(Weekday(day) for day in row.byweekday),
+        byweekday=None if weekdays is None else tuple(_known(Weekday, day) for day in weekdays),
         bysetpos=row.bysetpos,
         count=row.occurrence_count,
         start_at=row.start_date,
         until_at=row.until_date,
         timezone=row.timezone,
-        gap=Gap(row.gap),
-        fold=Fold(row.fold),
+        gap=_known(Gap, row.gap),
+        fold=_known(Fold, row.fold),
     )
+
+
+def _known(kind: type[Word], stored: str) -> Word:
+    try:
+        return kind(stored)
+    except ValueError:
+        return cast("Word", stored)
 
 
 def target_of(row: AnyRow) -> Target:
@@ -48,4 +62,4 @@ def target_of(row: AnyRow) -> Target:
             addresses = (row.target_value.partition("|")[0],)
         case _:
             addresses = (row.target_value,)
-    return Target(row.target_type, row.target_value, row.target_sealed, row.destination, addresses)
+    return Target(row.target_type, row.target_value, row.target_sealed, row.destination, addresses, row.integration_id)

@@ -57,7 +57,8 @@ class Delivery:
 
 async def find(connection: AsyncConnection, project_id: int, delivery_id: UUID) -> Delivery:
     """One of the project's deliveries. Raises :class:`NotFound`."""
-    found = await _read(connection, [deliveries.c.id == delivery_id, subscriptions.c.project_id == project_id])
+    conditions = [deliveries.c.id == delivery_id, subscriptions.c.project_id == project_id]
+    found = await _read(connection, conditions, shown=True)
     if not found:
         raise NotFound(f"no delivery {delivery_id} in this project; `paperround deliveries list` shows the newest")
     return found[0]
@@ -70,9 +71,13 @@ async def newest(
     subscription_id: int | None = None,
     status: DeliveryStatus | None = None,
     before: tuple[datetime, UUID] | None = None,
+    shown: bool = False,
     limit: int = PAGE,
 ) -> list[Delivery]:
-    """A page of deliveries, newest first; ``before`` is the last one of the page before."""
+    """A page of deliveries, newest first; ``before`` is the last one of the page before.
+
+    What they showed is read only where it is wanted (``shown``): it may be ten thousand rows an insight.
+    """
     conditions: list[ColumnElement[bool]] = [subscriptions.c.project_id == project_id]
     if subscription_id is not None:
         conditions.append(deliveries.c.subscription_id == subscription_id)
@@ -82,7 +87,7 @@ async def newest(
         created_at, id_ = before
         older = deliveries.c.created_at < created_at
         conditions.append(or_(older, and_(deliveries.c.created_at == created_at, deliveries.c.id < id_)))
-    return await _read(connection, conditions, newest_first=True, limit=limit)
+    return await _read(connection, conditions, newest_first=True, shown=shown, limit=limit)
 
 
 async def of_run(connection: AsyncConnection, run_id: str) -> AsyncIterator[Delivery]:
@@ -103,6 +108,7 @@ async def _read(
     conditions: Sequence[ColumnElement[bool]],
     *,
     newest_first: bool = False,
+    shown: bool = False,
     limit: int = 1,
 ) -> list[Delivery]:
     order = [deliveries.c.created_at, deliveries.c.id]
@@ -117,7 +123,8 @@ async def _read(
         )
     ).all()
     recipients = await _recipients(connection, [row.id for row in rows])
-    shown = await _exports(connection, {id_ for row in rows for id_ in row.exported_asset_ids or ()})
+    export_ids = {id_ for row in rows for id_ in row.exported_asset_ids or ()}
+    snapshots = await _exports(connection, export_ids) if shown else {}
     return [
         Delivery(
             id=row.id,
@@ -131,7 +138,7 @@ async def _read(
             run_id=row.run_id,
             export_ids=tuple(row.exported_asset_ids or ()),
             dashboard=None if row.dashboard_id is None else (row.dashboard_id, row.dashboard_name),
-            insights=tuple(shown[id_] for id_ in row.exported_asset_ids or () if id_ in shown),
+            insights=tuple(snapshots[id_] for id_ in row.exported_asset_ids or () if id_ in snapshots),
             error=_error(row.error_type, row.error_message),
             created_at=row.created_at,
             updated_at=row.updated_at,
@@ -182,6 +189,8 @@ async def send_again(tx: AsyncConnection, delivery: Delivery, *, now: datetime) 
     row = (await tx.execute(select(subscriptions).where(subscriptions.c.id == delivery.subscription_id))).one()
     if row.deleted or not row.enabled:
         raise Conflict(f"subscription {delivery.subscription_id} is paused or removed; resume it first")
+    if delivery.status is DeliveryStatus.STARTING:
+        raise Conflict(f"delivery {delivery.id} is still in progress; its failed recipients can be tried when it ended")
     revived = await tx.execute(
         update(delivery_recipients)
         .where(

@@ -26,6 +26,7 @@ class DueSubscription:
 
     id: int
     next_delivery_at: datetime
+    updated_at: datetime
     recurrence: Recurrence
     catch_up: CatchUp
     window: timedelta
@@ -51,6 +52,7 @@ def due_subscription(row: AnyRow) -> DueSubscription:
     return DueSubscription(
         id=row.id,
         next_delivery_at=row.next_delivery_date,
+        updated_at=row.updated_at,
         recurrence=recurrence_of(row),
         catch_up=CatchUp(row.catch_up),
         window=timedelta(hours=row.catch_up_hours),
@@ -67,6 +69,7 @@ class NewDelivery:
     trigger: Trigger
     target: Target
     scheduled_at: datetime | None = None
+    invites: bool = False
     invite_message: str | None = None
     skipped_because: str | None = None
 
@@ -103,9 +106,8 @@ async def open_occurrences(
     """
     if not plans:
         return []
-    read = {due_row.id: due_row.next_delivery_at for due_row, _ in plans}
-    mine = await _still_due(tx, read)
-    taken = await _already_open(tx, mine, since=min(read.values()))
+    mine = await _still_as_read(tx, {due_row.id: due_row for due_row, _ in plans})
+    taken = await _already_open(tx, mine, since=min(due_row.next_delivery_at for due_row, _ in plans))
     fresh = [
         scheduled(installation, due_row.id, due_row.target, opening)
         for due_row, plan in plans
@@ -124,14 +126,18 @@ async def open_occurrences(
     return fresh
 
 
-async def _still_due(tx: AsyncConnection, read: Mapping[int, datetime]) -> set[int]:
-    """Lock the rows whose date is still the one that was read (SQLite's writer holds them all already)."""
+async def _still_as_read(tx: AsyncConnection, read: Mapping[int, DueSubscription]) -> set[int]:
+    """Lock the rows that nobody opened or edited since they were read (SQLite's writer holds them all already)."""
     rows = await tx.execute(
-        select(subscriptions.c.id, subscriptions.c.next_delivery_date)
+        select(subscriptions.c.id, subscriptions.c.next_delivery_date, subscriptions.c.updated_at)
         .where(subscriptions.c.id.in_(read), subscriptions.c.enabled, ~subscriptions.c.deleted)
         .with_for_update(skip_locked=True)
     )
-    return {row.id for row in rows if row.next_delivery_date == read[row.id]}
+    return {
+        row.id
+        for row in rows
+        if (row.next_delivery_date, row.updated_at) == (read[row.id].next_delivery_at, read[row.id].updated_at)
+    }
 
 
 async def _already_open(tx: AsyncConnection, ids: Collection[int], *, since: datetime) -> set[tuple[int, datetime]]:
@@ -182,8 +188,11 @@ def _delivery_row(delivery: NewDelivery, run_id: str, now: datetime) -> dict[str
         "target_value": delivery.target.value,
         "target_sealed": delivery.target.sealed,
         "destination": delivery.target.destination,
+        "integration_id": delivery.target.integration_id,
+        "invites": delivery.invites,
         "invite_message": delivery.invite_message,
-        "ready_at": None if skipped else delivery.scheduled_at or now,  # of several occurrences the oldest goes first
+        # Of several occurrences the oldest goes first; one that lies ahead (`--at`) need not be waited for.
+        "ready_at": None if skipped else min(delivery.scheduled_at or now, now),
         "run_id": run_id,
         "error_type": "Skipped" if skipped else None,
         "error_message": delivery.skipped_because,
@@ -210,11 +219,14 @@ async def next_due_at(connection: AsyncConnection) -> datetime | None:
     return found
 
 
-async def set_aside(tx: AsyncConnection, row: AnyRow, *, reason: str, installation: UUID, now: datetime) -> None:
+async def set_aside(
+    tx: AsyncConnection, row: AnyRow, *, reason: str, installation: UUID, run_id: str, now: datetime
+) -> None:
     """Disable a subscription whose row makes no sense, and record the occurrence it cannot have as skipped."""
     if not await disable(tx, row.id, reason=reason, now=now):
         return
+    if await _already_open(tx, [row.id], since=row.next_delivery_date):
+        return
     target = Target(row.target_type, row.target_value, row.target_sealed, row.destination, ())
-    await insert_deliveries(
-        tx, [scheduled(installation, row.id, target, Opening(row.next_delivery_date, reason))], now=now
-    )
+    skipped = scheduled(installation, row.id, target, Opening(row.next_delivery_date, reason))
+    await insert_deliveries(tx, [skipped], now=now, run_id=run_id)

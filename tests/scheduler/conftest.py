@@ -107,7 +107,7 @@ class World:
     async def deliveries(self) -> list[Delivery]:
         """The whole ledger, oldest occurrence first."""
         async with self.app.database.read() as connection:
-            found = await deliveries.newest(connection, self.project.id, limit=10_000)
+            found = await deliveries.newest(connection, self.project.id, shown=True, limit=10_000)
         return sorted(found, key=lambda each: (each.scheduled_at or each.created_at, each.created_at))
 
     async def statuses(self) -> list[DeliveryStatus]:

@@ -28,7 +28,7 @@ def going(world: World, *, since: datetime = HALF_PAST) -> Runner:
 
 
 def with_clock(world: World, clock: Clock) -> Runner:
-    return Runner(replace(world.runner().work, clock=clock))
+    return Runner(replace(world.runner().work, clock=clock, due_clock=clock))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import zlib
@@ -11,6 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scheduler.plots import _chart, chart_in_words, chart_png
 from scheduler.snapshot import Cell, ColumnType, Display, InsightSnapshot, QueryError, QueryResult
@@ -197,6 +200,16 @@ def test_each_column_of_numbers_is_a_series_and_so_is_each_text_in_long_form() -
     assert chart_in_words(long) == "2 Nov 2026: Köln –, Bonn 5; between 1 and 5"
 
 
+def test_a_unit_stands_beside_numbers_when_all_of_them_have_it() -> None:
+    both, one = (
+        chart_in_words(insight(Display.BAR, {"k": TEXT, first: NUMBER, second: NUMBER}, [("a", 1, 2)]))
+        for first, second in (("paid_eur", "due_eur"), ("Paid (€)", "Paid ($)"))
+    )
+
+    assert both == "a: paid €1, due €2"
+    assert one == "a: Paid (€) 1, Paid ($) 2"
+
+
 def test_rows_that_agree_are_added_up() -> None:
     rows = [("a", 1), ("b", 2), ("a", 3), ("b", None)]
 
@@ -308,6 +321,41 @@ def test_hostile_rows_are_drawn_like_any_others(rows: str) -> None:
     assert set(widths[1:]) == {2 * 568}
     assert widths[0] in {None, 2 * 568}
     assert all("\n" not in chart_in_words(each) for each in snapshots)
+
+
+CELLS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=20),
+    st.datetimes().map(datetime.isoformat),
+)
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> InsightSnapshot:
+    kinds = draw(st.lists(st.sampled_from(ColumnType), min_size=1, max_size=4))
+    rows = draw(st.lists(st.tuples(*[CELLS] * len(kinds)), max_size=12))
+    names = draw(st.lists(st.text(max_size=12), min_size=len(kinds), max_size=len(kinds), unique=True))
+    return insight(draw(st.sampled_from(DRAWN)), dict(zip(names, kinds, strict=True)), rows)
+
+
+@settings(deadline=None, max_examples=300)
+@given(snapshots())
+def test_there_are_words_whenever_there_is_a_picture(snapshot: InsightSnapshot) -> None:
+    chart = _chart(snapshot)
+
+    assert bool(chart_in_words(snapshot)) == (chart is not None)
+    assert json.dumps(chart, allow_nan=False)
+
+
+@settings(deadline=None, max_examples=25)
+@given(snapshots())
+def test_whatever_the_rows_a_picture_is_whole(snapshot: InsightSnapshot) -> None:
+    png = chart_png(snapshot)
+
+    assert png is None or look(png)[0] == 2 * 568
 
 
 def test_ten_thousand_rows_are_drawn() -> None:

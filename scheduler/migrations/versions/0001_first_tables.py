@@ -21,7 +21,6 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("outcome", sa.String(length=12), nullable=False),
         sa.Column("reason", sa.String(length=500), nullable=True),
-        sa.Column("run_id", sa.String(length=80), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("delivery_id", "position", "attempt", name=op.f("pk_attempts")),
@@ -172,7 +171,7 @@ def upgrade() -> None:
         sa.Column("title", sa.String(length=100), nullable=True),
         sa.Column("frequency", sa.String(length=10), nullable=False),
         sa.Column("interval", sa.Integer(), nullable=False),
-        sa.Column("byweekday", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("byweekday", sa.String(length=80), nullable=True),
         sa.Column("bysetpos", sa.Integer(), nullable=True),
         sa.Column("occurrence_count", sa.Integer(), nullable=True),
         sa.Column("start_date", sa.DateTime(timezone=True), nullable=False),
@@ -227,6 +226,8 @@ def upgrade() -> None:
         sa.Column("target_value", sa.Text(), nullable=False),
         sa.Column("target_sealed", sa.Text(), nullable=True),
         sa.Column("destination", sa.String(length=300), nullable=False),
+        sa.Column("integration_id", ID, nullable=True),
+        sa.Column("invites", sa.Boolean(), nullable=False),
         sa.Column("invite_message", sa.Text(), nullable=True),
         sa.Column("exported_asset_ids", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("ready_at", sa.DateTime(timezone=True), nullable=True),
@@ -237,9 +238,19 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["integration_id"], ["integrations.id"], name=op.f("fk_deliveries_integration_id")),
         sa.ForeignKeyConstraint(["subscription_id"], ["subscriptions.id"], name=op.f("fk_deliveries_subscription_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint("idempotency_key", name=op.f("uq_deliveries_idempotency_key")),
+    )
+    op.create_index(op.f("ix_deliveries_integration_id"), "deliveries", ["integration_id"], unique=False)
+    op.create_index(
+        "ix_deliveries_lease",
+        "deliveries",
+        ["lease"],
+        unique=False,
+        postgresql_where=sa.text("lease IS NOT NULL"),
+        sqlite_where=sa.text("lease IS NOT NULL"),
     )
     op.create_index("ix_deliveries_newest", "deliveries", ["subscription_id", "created_at", "id"], unique=False)
     op.create_index(
