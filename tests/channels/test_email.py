@@ -128,7 +128,7 @@ async def test_a_cancelled_send_leaves_no_half_used_connection_behind(
     channel: EmailChannel, receiver: SmtpReceiver, message: Message
 ) -> None:
     sending = asyncio.create_task(channel.send(message, [f"r{n}@example.com" for n in range(200)]))
-    while not receiver.mails:  # noqa: ASYNC110 - a receiver has no event for it
+    while not receiver.mails:
         await asyncio.sleep(0.001)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):

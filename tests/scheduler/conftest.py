@@ -143,9 +143,9 @@ async def world(ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     source.close()
     clock = ToldClock()
     settings = load_settings(database_url=ledger_url, secret_key=SECRET_KEY, allow_hosts="127.0.0.1")
-    async with opened(settings, clock=clock) as app:
+    async with opened(settings, clock=clock) as real:
         channels = RecordingChannels()
-        app = replace(app, channels=channels)  # type: ignore[arg-type]
+        app = replace(real, channels=channels)  # type: ignore[arg-type]
         project = await app.project()
         made = await app.catalog.add_source(project, "Source", f"sqlite:///{source_path}")
         insight = await app.catalog.add_insight(

@@ -1,27 +1,22 @@
-"""Charts: what is read from the rows, how numbers and times are written, and that anything can be drawn."""
+"""Rows become a picture and a sentence, whatever the rows are."""
 
 from __future__ import annotations
 
-import itertools
-import math
-import random
+import json
+import socket
+import struct
 import zlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from xml.etree import ElementTree as ET
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.charts import chart_in_words, chart_png
-from scheduler.charts.axis import full_number, number_ticks, short_number, time_ticks
-from scheduler.charts.bars import with_others
-from scheduler.charts.figure import Figure, Scale, Series, Unit, figure_of, unit_of
-from scheduler.charts.number import Headline, headline_of
-from scheduler.charts.svg import OTHERS, PALETTE, font_files, shorten, text
-from scheduler.snapshot import ColumnType, Display, InsightSnapshot, QueryError, QueryResult
+from scheduler.charts import _chart, chart_in_words, chart_png
+from scheduler.snapshot import Cell, ColumnType, Display, InsightSnapshot, QueryError, QueryResult
 
 NUMBER, TEXT, DATE, DATETIME, BOOLEAN = (
     ColumnType.NUMBER,
@@ -30,383 +25,400 @@ NUMBER, TEXT, DATE, DATETIME, BOOLEAN = (
     ColumnType.DATETIME,
     ColumnType.BOOLEAN,
 )
-DAYS = [(date(2026, 8, 25) + timedelta(days)).isoformat() for days in range(90)]
+DRAWN = [display for display in Display if display is not Display.TABLE]
+MONDAY = date(2026, 11, 2)
+DAYS = [(MONDAY + timedelta(days=number)).isoformat() for number in range(30)]
 
 
-def rows_of(types, rows, columns=None):
-    names = columns or [f"column {number}" for number in range(len(types))]
-    return QueryResult(tuple(names), tuple(types), tuple(map(tuple, rows)), datetime(2026, 11, 23, 8, tzinfo=UTC))
+def insight(display: Display, columns: dict[str, ColumnType], rows: Sequence[Sequence[Cell]]) -> InsightSnapshot:
+    now = datetime(2026, 11, 23, 8, tzinfo=UTC)
+    result = QueryResult(tuple(columns), tuple(columns.values()), tuple(map(tuple, rows)), now)
+    return InsightSnapshot(1, "abc", "An insight", "", display, result)
 
 
-def insight(display, types, rows, columns=None):
-    return InsightSnapshot(1, "aB3xYz9Q", "Orders", "", Display(display), rows_of(types, rows, columns))
+def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    at = 8
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        kind, data, crc = png[at + 4 : at + 8], png[at + 8 : at + 8 + length], png[at + 8 + length : at + 12 + length]
+        assert zlib.crc32(kind + data) == int.from_bytes(crc)
+        yield kind, data
+        at += 12 + length
 
 
-def size_of(png):
-    assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    assert png[12:16] == b"IHDR"
-    return int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
-
-
-def has_much_in_it(png):
-    start = png.index(b"IDAT")
-    pixels = zlib.decompressobj().decompress(png[start + 4 :])
-    return len(set(pixels)) > 20
+def look(png: bytes | None) -> tuple[int, int]:
+    """Width and height of a picture that is whole and shows something."""
+    assert png is not None
+    parts = list(chunks(png))
+    assert [kind for kind, _ in parts if kind != b"pHYs"] == [b"IHDR", b"IDAT", b"IEND"]
+    width, height, depth, colour = struct.unpack(">IIBB", parts[0][1][:10])
+    assert (depth, colour) == (8, 6)
+    pixels = zlib.decompress(dict(parts)[b"IDAT"])
+    size = width * 4 + 1
+    lines = {pixels[at : at + size] for at in range(0, len(pixels), size)}
+    assert len(pixels) == size * height
+    assert len(lines) > 10  # of one colour, all lines are the same
+    return width, height
 
 
 # ── pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-CHANNELS = [("Direct", 48210), ("Organic search", 39120), ("Newsletter", 21877), ("Social", 15310)]
-PICTURES = {
-    "a number": insight("number", [NUMBER], [(48210,)]),
-    "a number and what it was": insight("number", [NUMBER, NUMBER], [(48210, 42880)], ["revenue_eur", "last week"]),
-    "a word for a number": insight("number", [TEXT], [("All systems operational",)]),
-    "a line": insight("line", [DATE, NUMBER], [(day, index % 7) for index, day in enumerate(DAYS)]),
-    "two lines": insight("line", [DATE, NUMBER, NUMBER], [(day, i % 7, 3) for i, day in enumerate(DAYS)]),
-    "lines in long form": insight(
-        "line", [DATE, TEXT, NUMBER], [(d, c, len(c)) for d in DAYS[:9] for c in ("a", "bc")]
-    ),
-    "a line over names": insight("line", [TEXT, NUMBER], CHANNELS),
-    "an area": insight("area", [DATETIME, NUMBER], [(f"2026-11-22T{h:02d}:00:00Z", h) for h in range(24)]),
-    "stacked areas": insight("area", [DATE, NUMBER, NUMBER], [(day, 4, i) for i, day in enumerate(DAYS)]),
-    "bars": insight("bar", [TEXT, NUMBER], CHANNELS[:1] * 3 + [("Mail", 3)]),
-    "lying bars": insight(
-        "bar", [TEXT, NUMBER], [(f"{name} and everything like it", count) for name, count in CHANNELS]
-    ),
-    "bars of days": insight("bar", [DATE, NUMBER], [(day, index) for index, day in enumerate(DAYS[:12])]),
-    "bars of too many days": insight("bar", [DATE, NUMBER], [(day, index) for index, day in enumerate(DAYS)]),
-    "grouped bars": insight("bar", [TEXT, NUMBER, NUMBER], [(f"Q{n}", n, 5 - n) for n in range(1, 5)]),
-    "bars below zero": insight("bar", [TEXT, NUMBER], [("a name that needs some room", -3), ("b", 4)]),
-    "a pie": insight("pie", [TEXT, NUMBER], [*CHANNELS, *[(f"small {n}", n) for n in range(20)]]),
-    "a whole pie": insight("pie", [BOOLEAN, NUMBER], [(True, 12)]),
-    "a pie below zero, as bars": insight("pie", [TEXT, NUMBER], [("a", 5), ("b", -3)]),
-}
 
+@pytest.mark.parametrize("display", DRAWN)
+def test_every_display_is_a_small_picture_as_wide_as_the_card(display: Display) -> None:
+    rows = [(day, 40_000 + 900 * number - 3_000 * (number % 7)) for number, day in enumerate(DAYS)]
 
-@pytest.mark.parametrize("snapshot", PICTURES.values(), ids=PICTURES)
-def test_every_display_is_drawn_for_a_dense_screen_and_small_enough_to_mail(snapshot):
-    png = chart_png(snapshot)
+    png = chart_png(insight(display, {"day": DATE, "revenue_eur": NUMBER}, rows))
 
-    assert png is not None
-    width, height = size_of(png)
+    width, height = look(png)
     assert width == 2 * 568
-    assert 150 < height < 1200
-    assert has_much_in_it(png)
-    assert len(png) < 60_000
+    assert 2 * 80 < height < 2 * 340
+    assert len(png or b"") < 80_000
 
 
-NOTHING = {
-    "a table": insight("table", [TEXT, NUMBER], CHANNELS),
-    "no rows": insight("line", [DATE, NUMBER], []),
-    "no columns": insight("number", [], [()]),
-    "not a single number": insight("bar", [TEXT, TEXT], [("a", "b")]),
-    "only missing numbers": insight("area", [DATE, NUMBER], [(day, None) for day in DAYS]),
-    "a missing number": insight("number", [NUMBER], [(None,)]),
-    "no time": insight("line", [DATE, NUMBER], [(None, 3), ("2026-02-30", 4)]),
-    "an error": InsightSnapshot(1, "x", "x", "", Display.LINE, error=QueryError("QueryTimeout", "too slow")),
+def test_there_is_no_picture_of_nothing() -> None:
+    nothing = [
+        insight(Display.TABLE, {"day": DATE, "orders": NUMBER}, [(DAYS[0], 3)]),
+        insight(Display.LINE, {"day": DATE, "orders": NUMBER}, []),
+        insight(Display.NUMBER, {"orders": NUMBER}, [(None,)]),
+        insight(Display.NUMBER, {"name": TEXT}, [("Ada",)]),
+        insight(Display.BAR, {"name": TEXT, "place": TEXT}, [("Ada", "London")]),
+        insight(Display.LINE, {"orders": NUMBER}, [(1,), (2,)]),
+        InsightSnapshot(1, "abc", "Failed", "", Display.LINE, error=QueryError("timeout", "It took too long.")),
+    ]
+
+    assert [chart_png(each) for each in nothing] == [None] * len(nothing)
+    assert [chart_in_words(each) for each in nothing] == [""] * len(nothing)
+
+
+def test_names_lie_in_rows_of_their_own_and_times_stand_on_one_axis() -> None:
+    few, many = ([(f"A long name, number {n}", n + 1) for n in range(count)] for count in (3, 9))
+    days = [(day, number + 1) for number, day in enumerate(DAYS)]
+
+    heights = [
+        look(chart_png(insight(Display.BAR, {"x": kind, "n": NUMBER}, rows)))[1]
+        for kind, rows in ((TEXT, few), (TEXT, many), (DATE, days[:3]), (DATE, days))
+    ]
+
+    assert heights[0] + 6 * 2 * 34 == heights[1]
+    assert heights[2] == heights[3]
+
+
+def test_any_thread_may_draw() -> None:
+    snapshot = insight(Display.LINE, {"day": DATE, "orders": NUMBER}, [(day, len(day)) for day in DAYS])
+
+    with ThreadPoolExecutor(4) as pool:
+        pictures = set(pool.map(chart_png, [snapshot] * 8))
+
+    assert pictures == {chart_png(snapshot)}
+
+
+# ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "0"),
+        (812, "812"),
+        (12.5, "12.5"),
+        (0.0021, "0.0021"),
+        (48_210, "48,210"),
+        (1_248_210.4, "1,248,210"),
+        (-3, "−3"),
+        (4.2e9, "4.2B"),
+        (10**400, ""),
+        (1e300, "1e300"),
+        (2**60, "1.15e18"),
+    ],
+)
+def test_a_number_says_every_figure_that_matters(value: float, said: str) -> None:
+    assert chart_in_words(insight(Display.NUMBER, {"n": NUMBER}, [(value,)])) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(9_020, "9,020"), (48_210, "48.2k"), (999_600, "1M"), (2_500_000, "2.5M"), (-15_310, "−15.3k"), (None, "–")],
+)
+def test_beside_a_bar_there_are_three_figures(value: float | None, said: str) -> None:
+    assert (
+        chart_in_words(insight(Display.BAR, {"k": TEXT, "n": NUMBER}, [("a", value), ("b", 1)])) == f"a: {said}; b: 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("revenue_eur", "€12"),
+        ("Price ($)", "$12"),
+        ("cost GBP", "£12"),
+        ("open rate %", "12%"),
+        ("neuro", "12"),
+        ("cent", "12"),
+    ],
+)
+def test_the_name_of_a_column_mentions_its_unit(column: str, said: str) -> None:
+    assert chart_in_words(insight(Display.NUMBER, {column: NUMBER}, [(12,)])) == said
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "said"),
+    [
+        ({"orders": NUMBER, "last_week": NUMBER}, [(112, 100)], "112 (+12% from 100 (last week))"),
+        ({"orders": NUMBER, "last_week": NUMBER}, [(5, 0)], "5 (+5 from 0 (last week))"),
+        ({"orders": NUMBER}, [(5,), (10,)], "5 (−50% from 10 (before))"),
+        ({"day": DATE, "n": NUMBER}, [("2026-11-16", 8), ("2026-11-23", 8)], "8 (no change from 8 (16 Nov 2026))"),
+        (
+            {"day": DATE, "n": NUMBER},
+            [("2026-11-16", 8), (None, 1), ("2026-11-23", 9)],
+            "9 (+12.5% from 8 (16 Nov 2026))",
+        ),
+    ],
+)
+def test_a_number_is_compared_with_what_is_beside_or_before_it(
+    columns: dict[str, ColumnType], rows: list[tuple[Cell, ...]], said: str
+) -> None:
+    assert chart_in_words(insight(Display.NUMBER, columns, rows)) == said
+
+
+def test_a_line_says_where_it_ended_and_between_what_it_ran() -> None:
+    rows = [("2026-11-03", 7), ("2026-11-01", 3), ("2026-11-02", 12), ("2026-11-04", None)]
+
+    assert chart_in_words(insight(Display.LINE, {"day": DATE, "n": NUMBER}, rows)) == "3 Nov 2026: 7; between 3 and 12"
+
+
+def test_each_column_of_numbers_is_a_series_and_so_is_each_text_in_long_form() -> None:
+    wide = insight(Display.LINE, {"at": DATETIME, "Paid": NUMBER, "Free": NUMBER}, [("2026-11-01T09:30:00Z", 3, 4)])
+    long = insight(
+        Display.LINE,
+        {"day": DATE, "city": TEXT, "n": NUMBER},
+        [("2026-11-01", "Köln", 1), ("2026-11-01", "Bonn", 2), ("2026-11-02", "Bonn", 5)],
+    )
+
+    assert chart_in_words(wide) == "1 Nov 2026 09:30: Paid 3, Free 4; between 3 and 4"
+    assert chart_in_words(long) == "2 Nov 2026: Köln –, Bonn 5; between 1 and 5"
+
+
+def test_a_unit_stands_beside_numbers_when_all_of_them_have_it() -> None:
+    both, one = (
+        chart_in_words(insight(Display.BAR, {"k": TEXT, first: NUMBER, second: NUMBER}, [("a", 1, 2)]))
+        for first, second in (("paid_eur", "due_eur"), ("Paid (€)", "Paid ($)"))
+    )
+
+    assert both == "a: paid €1, due €2"
+    assert one == "a: Paid (€) 1, Paid ($) 2"
+
+
+def test_rows_that_agree_are_added_up() -> None:
+    rows = [("a", 1), ("b", 2), ("a", 3), ("b", None)]
+
+    assert chart_in_words(insight(Display.BAR, {"k": TEXT, "n": NUMBER}, rows)) == "a: 4; b: 2"
+
+
+def test_beyond_five_names_the_rest_is_counted() -> None:
+    rows = [(f"n{number}", number) for number in range(8)]
+
+    said = chart_in_words(insight(Display.BAR, {"k": TEXT, "n": NUMBER}, rows))
+
+    assert said == "n0: 0; n1: 1; n2: 2; n3: 3; n4: 4 and 3 more"
+
+
+def test_a_pie_says_shares_largest_first_and_adds_up_the_small() -> None:
+    rows = [("Mail", 20), ("Search", 50), ("None", 0), *((f"s{number}", 5) for number in range(6))]
+
+    said = chart_in_words(insight(Display.PIE, {"source": TEXT, "visits": NUMBER}, rows))
+
+    assert said == "Search 50.0%, Mail 20.0%, s0 5.0%, s1 5.0%, s2 5.0%, 3 others 15.0%"
+
+
+def test_a_pie_of_what_is_no_whole_is_bars() -> None:
+    rows = [("in", 20), ("out", -15)]
+
+    said = [chart_in_words(insight(each, {"k": TEXT, "n": NUMBER}, rows)) for each in (Display.PIE, Display.BAR)]
+
+    assert said == ["in: 20; out: −15"] * 2
+
+
+# ── hostile rows ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LABELS = [
+    "datum.x",
+    "{{x}}",
+    "{{7*7}}",
+    "<b>bold</b>",
+    "'; alert(1)",
+    '"); throw 1; //',
+    "${1}",
+    '{"signal": "width"}',
+    "a.b[c]",
+    "\\",
+    "",
+    None,
+    "(none)",
+    " ",
+    "line\nbreak\ttab\x00nul",
+    "😀",
+    "😀 smile",
+    "smile",
+    "שלום עולם",
+    "مرحبا \u202e txt",
+    "日本語",
+    "\ud800",
+    "0001",
+    "null",
+    "x" * 5_000,
+]
+NUMBERS = [1e300, -1e308, 1e-300, 5e-324, 2**60, -(2**60), 10**400, 0, -0.0, 0.1 + 0.2, None, True]
+HOSTILE: dict[str, tuple[dict[str, ColumnType], list[tuple[Cell, ...]]]] = {
+    "labels": ({"label": TEXT, "n": NUMBER}, [(label, number) for number, label in enumerate(LABELS)]),
+    "labels as series": (
+        {"day": DATE, "label": TEXT, "n": NUMBER},
+        [(day, label, number) for day in DAYS[:3] for number, label in enumerate(LABELS)],
+    ),
+    "column names": (
+        {"a.b[0]": DATE, 'it\'s "n"': NUMBER, "datum['y']": NUMBER, "": NUMBER, "😀": NUMBER},
+        [(day, number, -number, None, 7) for number, day in enumerate(DAYS)],
+    ),
+    "numbers along time": ({"day": DATE, "n": NUMBER}, list(zip(DAYS, NUMBERS, strict=False))),
+    "numbers by name": ({"k": TEXT, "n": NUMBER, "m": NUMBER}, [(f"k{n}", n, n) for n in NUMBERS]),
+    "numbers along numbers": ({"x": NUMBER, "y": NUMBER}, [(n, n) for n in NUMBERS]),
+    "the smallest": ({"day": DATE, "n": NUMBER}, [(day, 1e-300 * (number + 1)) for number, day in enumerate(DAYS)]),
+    "all the same": ({"day": DATE, "n": NUMBER}, [(day, 0) for day in DAYS]),
+    "one point": ({"day": DATE, "n": NUMBER}, [(DAYS[0], 5)]),
+    "one point of two": ({"day": DATE, "n": NUMBER, "m": NUMBER}, [(DAYS[0], 5, 6)]),
+    "negatives": ({"k": TEXT, "n": NUMBER}, [("a", -1), ("b", -200_000), ("c", None)]),
+    "times": (
+        {"at": DATETIME, "n": NUMBER},
+        [
+            ("9999-12-31T23:59:59Z", 1),
+            ("0001-01-01T00:00:00+14:00", 2),
+            ("0001-01-01", 3),
+            ("2026-11-02", 4),
+            ("no", 5),
+        ],
+    ),
+    "booleans": (
+        {"paid": BOOLEAN, "n": NUMBER, "late": BOOLEAN},
+        [(True, 3, False), (False, 1, True), (None, 2, None)],
+    ),
+    "duplicates": ({"day": DATE, "n": NUMBER}, [(day, 1) for day in [*DAYS[::-1], *DAYS]]),
+    "200 categories": ({"k": TEXT, "n": NUMBER}, [(f"category {n}", (-1) ** n * n) for n in range(200)]),
+    "200 series": ({"day": DATE, "k": TEXT, "n": NUMBER}, [(day, f"k{n}", n) for day in DAYS[:9] for n in range(200)]),
+    "2,000 names with gaps": (
+        {"k": TEXT, "n": NUMBER, "m": NUMBER},
+        [(f"k{n}", n if n % 3 else None, n % 7) for n in range(2_000)],
+    ),
 }
 
 
-@pytest.mark.parametrize("snapshot", NOTHING.values(), ids=NOTHING)
-def test_where_there_is_nothing_to_draw_there_is_no_picture(snapshot):
-    assert chart_png(snapshot) is None
-    assert chart_in_words(snapshot) == ""
+@pytest.mark.parametrize("rows", HOSTILE)
+def test_hostile_rows_are_drawn_like_any_others(rows: str) -> None:
+    snapshots = [insight(display, *HOSTILE[rows]) for display in DRAWN]
+
+    widths = [None if png is None else look(png)[0] for png in map(chart_png, snapshots)]
+
+    assert set(widths[1:]) == {2 * 568}
+    assert widths[0] in {None, 2 * 568}
+    assert all("\n" not in chart_in_words(each) for each in snapshots)
 
 
-CHANCE = random.Random(7)  # noqa: S311 - test data
-HOSTILE = {
-    "ten thousand rows": insight("area", [NUMBER, NUMBER], [(n, CHANCE.gauss(50, 20)) for n in range(10_000)]),
-    "ten thousand gaps": insight("line", [NUMBER, NUMBER], [(n, n if n % 2 else None) for n in range(10_000)]),
-    "ten thousand series": insight("line", [NUMBER, TEXT, NUMBER], [(n // 2, f"user {n}", n) for n in range(10_000)]),
-    "two hundred names": insight("bar", [TEXT, NUMBER], [(f"name {n} " * 9, CHANCE.gauss(0, 1e6)) for n in range(200)]),
-    "one point": insight("line", [DATE, NUMBER], [("2026-11-22", 5)]),
-    "always the same": insight("line", [DATE, NUMBER], [(day, 7) for day in DAYS]),
-    "only zeros": insight("bar", [TEXT, NUMBER], [("a", 0), ("b", 0)]),
-    "enormous": insight("line", [DATE, NUMBER], [(DAYS[0], 10**400), (DAYS[1], 1e308), (DAYS[2], -1e308)]),
-    "enormous sums": insight("pie", [TEXT, NUMBER], [("a", 1e308), ("b", 1e308)]),
-    "minute": insight("area", [DATE, NUMBER], [(DAYS[0], 5e-324), (DAYS[1], 1e-200), (DAYS[2], 0)]),
-    "all of history": insight("bar", [DATE, NUMBER], [("0001-01-01", 1), ("9999-12-31", 2)]),
-    "beyond history": insight(
-        "line", [DATETIME, NUMBER], [("0001-01-01T00:00:00+14:00", 1), ("2026-11-22T09:00:00", 2)]
-    ),
-    "markup": insight(
-        "bar", [TEXT, NUMBER], [("</text><script>alert(1)</script>", 3), ("<![CDATA[ ]]> &amp; &#0;", 4)]
-    ),
-    "code": insight("bar", [TEXT, NUMBER], [("{{ 7*7 }} ${x} $x_1$ datum.x", 3), ("{% include '/etc/passwd' %}", 4)]),
-    "control characters": insight("bar", [TEXT, NUMBER], [("a\x00\x08\nb", 3), ("\ud800\ufffe\u202eevil", 4)]),
-    "other scripts": insight(
-        "pie", [TEXT, NUMBER], [("مرحبا", 3), ("שלום", 4), ("日本語", 5), ("👩‍🔬 Ünïcödé", 6), ("🚀", 7)]
-    ),
-    "nameless": insight("bar", [TEXT, NUMBER], [(None, 3), ("", 4)], ["", ""]),
-    "endless names": insight("line", [DATE, TEXT, NUMBER], [(DAYS[n % 9], "x" * 900 + str(n), n) for n in range(90)]),
-    "a long word for a number": insight("number", [TEXT], [("word " * 900,)]),
-}
-
-
-@pytest.mark.parametrize("snapshot", HOSTILE.values(), ids=HOSTILE)
-def test_whatever_the_data_is_it_is_drawn_and_said_in_one_line(snapshot):
-    assert size_of(chart_png(snapshot))[0] == 1136
-    assert chart_in_words(snapshot)
-
-
-CELLS = {
-    NUMBER: st.none() | st.integers() | st.floats() | st.just(10**400),
-    TEXT: st.none() | st.text(max_size=40),
-    DATE: st.none() | st.dates().map(date.isoformat) | st.text(max_size=5),
-    DATETIME: st.none() | st.datetimes().map(datetime.isoformat),
-    BOOLEAN: st.none() | st.booleans(),
-}
+CELLS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=20),
+    st.datetimes().map(datetime.isoformat),
+)
 
 
 @st.composite
-def anything(draw):
-    types = draw(st.lists(st.sampled_from(list(CELLS)), max_size=4))
-    rows = draw(st.lists(st.tuples(*(CELLS[kind] for kind in types)), max_size=12))
-    return insight(draw(st.sampled_from(Display)), types, rows, [draw(st.text(max_size=12)) for _ in types])
+def snapshots(draw: st.DrawFn) -> InsightSnapshot:
+    kinds = draw(st.lists(st.sampled_from(ColumnType), min_size=1, max_size=4))
+    rows = draw(st.lists(st.tuples(*[CELLS] * len(kinds)), max_size=12))
+    names = draw(st.lists(st.text(max_size=12), min_size=len(kinds), max_size=len(kinds), unique=True))
+    return insight(draw(st.sampled_from(DRAWN)), dict(zip(names, kinds, strict=True)), rows)
 
 
-@settings(max_examples=40, deadline=None)
-@given(anything())
-def test_no_result_whatsoever_breaks_the_drawing(snapshot):
+@settings(deadline=None, max_examples=300)
+@given(snapshots())
+def test_there_are_words_whenever_there_is_a_picture(snapshot: InsightSnapshot) -> None:
+    chart = _chart(snapshot)
+
+    assert bool(chart_in_words(snapshot)) == (chart is not None)
+    assert json.dumps(chart, allow_nan=False)
+
+
+@settings(deadline=None, max_examples=25)
+@given(snapshots())
+def test_whatever_the_rows_a_picture_is_whole(snapshot: InsightSnapshot) -> None:
     png = chart_png(snapshot)
 
-    assert png is None or size_of(png)[0] == 1136
-    assert bool(chart_in_words(snapshot)) == (png is not None)
+    assert png is None or look(png)[0] == 2 * 568
 
 
-def test_threads_draw_at_the_same_time_what_one_draws_alone():
-    snapshots = list(PICTURES.values())[:6]
+def test_ten_thousand_rows_are_drawn() -> None:
+    rows = [((datetime(2026, 1, 1) + timedelta(minutes=n)).isoformat(), n % 997, n % 89, -n) for n in range(10_000)]  # noqa: DTZ001
+    columns = {"at": DATETIME, "a": NUMBER, "b": NUMBER, "c": NUMBER}
 
-    with ThreadPoolExecutor(4) as threads:
-        together = list(threads.map(chart_png, snapshots * 2))
-
-    assert together == [chart_png(snapshot) for snapshot in snapshots] * 2
-
-
-def test_what_is_written_into_a_picture_is_text_and_nothing_else():
-    label = "</text><image href='file:///etc/passwd'/>{{x}}"
-
-    element = ET.fromstring(text(0, 0, label))  # noqa: S314 - our own
-
-    assert (element.tag, element.text, list(element)) == ("text", label, [])
+    for display in (Display.AREA, Display.PIE):
+        assert look(chart_png(insight(display, columns, rows)))[0] == 2 * 568
 
 
-def test_emoji_are_left_out_beside_words_and_kept_alone():
-    assert (shorten("🚀 Launch ☎️", 500), shorten("🚀", 500)) == ("Launch", "🚀")
+def test_text_and_nothing_where_numbers_should_be_are_no_picture() -> None:
+    rows: list[tuple[Cell, ...]] = [("a", "text"), ("b", None), ("c", "12")]
+
+    pictures = [chart_png(insight(display, {"k": TEXT, "n": NUMBER}, rows)) for display in DRAWN]
+
+    assert pictures == [None] * len(DRAWN)
 
 
-def test_the_face_travels_with_us():
-    assert all(Path(file).is_file() for file in font_files())
+def strings(spec: Any, *, of_data: bool) -> Iterator[str]:
+    """Every key and text of a specification, those of its data or all others."""
+    match spec:
+        case dict():
+            for key, value in spec.items():
+                if key in {"values", "domain"}:
+                    yield from strings(value, of_data=True) if of_data else ()
+                elif key != "description":
+                    yield from () if of_data else (key,)
+                    yield from strings(value, of_data=of_data)
+        case list() | tuple():
+            for each in spec:
+                yield from strings(each, of_data=of_data)
+        case str():
+            yield spec
 
 
-# ── what is read from the rows ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def drawn(types, rows, columns=None):
-    figure = figure_of(rows_of(types, rows, columns))
-    return figure and (figure.scale, figure.labels or figure.x, {each.name: each.values for each in figure.series})
-
-
-def test_each_column_of_numbers_is_a_series():
-    assert drawn([TEXT, NUMBER, NUMBER], [("Q1", 1, 2), ("Q2", None, 4)], ["q", "net_eur", "gross (€)"]) == (
-        Scale.CATEGORY,
-        ("Q1", "Q2"),
-        {"net": (1, None), "gross": (2, 4)},
+@pytest.mark.parametrize("display", DRAWN)
+def test_what_users_wrote_is_nothing_but_data(display: Display) -> None:
+    rows = [(day, f"by-user-{number % 9}", number + 1, 3) for number, day in enumerate(DAYS + DAYS)]
+    spec = _chart(
+        insight(display, {"by-user-x": DATE, "by-user-k": TEXT, "by-user-y": NUMBER, "by-user-z": NUMBER}, rows)
     )
 
-
-def test_in_long_form_each_text_is_a_series_and_what_repeats_is_added_up():
-    rows = [("2026-11-02", "b", 1), ("2026-11-01", "a", 2), ("2026-11-01", "b", 3), ("2026-11-01", "b", 4)]
-
-    scale, x, series = drawn([DATE, TEXT, NUMBER], rows)
-
-    assert (scale, x[1] - x[0]) == (Scale.TIME, 86400)
-    assert series == {"b": (7, 1), "a": (2, None)}
+    assert spec is not None
+    assert not [text for text in strings(spec, of_data=False) if "by-user" in text]
+    assert not {"url", "href", "signal", "params", "transform"} & set(strings(spec, of_data=False))
 
 
-def test_a_text_that_only_annotates_makes_no_series():
-    assert drawn([TEXT, TEXT, NUMBER], [("a", "first", 1), ("b", "second", 2)], ["x", "note", "n"]) == (
-        Scale.CATEGORY,
-        ("a", "b"),
-        {"n": (1, 2)},
-    )
+@pytest.mark.parametrize("display", DRAWN)
+def test_a_label_that_looks_like_a_link_is_not_followed(display: Display) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/picture.png"
+        labels = [
+            url,
+            f'<image href="{url}"/>',
+            f'</text><image xlink:href="{url}"/>',
+            f"url({url})",
+            f"@import '{url}'",
+        ]
+        columns = {"k": TEXT, url: NUMBER, f'"/><image href="{url}"/>': NUMBER}
 
+        png = chart_png(insight(display, columns, [(label, number, 1) for number, label in enumerate(labels, start=1)]))
 
-def test_the_names_lie_along_x_wherever_their_column_stands():
-    assert drawn([NUMBER, TEXT], [(1, "a"), (2, "b")], ["n", "x"]) == (Scale.CATEGORY, ("a", "b"), {"n": (1, 2)})
-
-
-def test_a_column_alone_is_counted():
-    assert drawn([NUMBER], [(5,), (6,)], ["n"]) == (Scale.NUMBER, (1, 2), {"n": (5, 6)})
-
-
-def test_the_six_largest_series_are_shown_and_the_others_counted():
-    figure = figure_of(rows_of([TEXT, TEXT, NUMBER], [(x, f"series {n}", n) for x in "ab" for n in range(9)]))
-
-    assert [each.name for each in figure.series] == [f"series {n}" for n in range(3, 9)]
-    assert figure.left_out == 3
-
-
-def test_what_does_not_fit_is_added_up_under_one_name():
-    figure = Figure(Scale.CATEGORY, (0, 1, 2, 3), tuple("abcd"), (Series("n", (1, -9, None, 5)),), Unit())
-
-    fitted = with_others(figure, keep=3)
-
-    assert (fitted.labels, fitted.series[0].values, fitted.rest) == (("b", "d", "2 others"), (-9, 5, 1), 2)
-
-
-@pytest.mark.parametrize(
-    ("column", "unit"),
-    [
-        ("revenue_eur", Unit("€")),
-        ("Price ($)", Unit("$")),
-        ("GBP", Unit("£")),
-        ("open rate %", Unit(after="%")),
-        ("uptime_percent", Unit(after="%")),
-        ("neuron europe", Unit()),
-    ],
-)
-def test_a_columns_name_tells_its_unit(column, unit):
-    assert unit_of(column) == unit
-
-
-# ── numbers and times ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("value", "short", "full"),
-    [
-        (0, "0", "0"),
-        (7, "7", "7"),
-        (-0.5, "−0.5", "−0.5"),
-        (12.345, "12.3", "12.35"),
-        (999.5, "1,000", "999.5"),
-        (1234, "1,234", "1,234"),
-        (9999, "9,999", "9,999"),
-        (48210.5, "48.2k", "48,210"),
-        (999_950, "1M", "999,950"),
-        (3_400_000, "3.4M", "3,400,000"),
-        (-2.5e9, "−2.5B", "−2.5B"),
-        (1.23e12, "1.23T", "1.23T"),
-        (1e18, "1e18", "1e18"),
-        (0.0021, "0.0021", "0.0021"),
-        (2e-7, "2e-7", "2e-7"),
-    ],
-)
-def test_numbers_are_as_short_as_they_can_be_read(value, short, full):
-    assert (short_number(value), full_number(value)) == (short, full)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "labels"),
-    [
-        (0, 48210, ["€0", "€20k", "€40k", "€60k"]),
-        (0, 8000, ["€0", "€2,000", "€4,000", "€6,000", "€8,000"]),
-        (-3, 9, ["−€5", "€0", "€5", "€10"]),
-        (0, 1, ["€0", "€0.25", "€0.50", "€0.75", "€1.00"]),
-        (0, 1.3e6, ["€0", "€0.5M", "€1.0M", "€1.5M"]),
-        (0, 0, ["€0", "€1"]),
-        (-1e300, 1e300, ["−€1e300", "−€5e299", "€0", "€5e299", "€1e300"]),
-    ],
-)
-def test_an_axis_has_round_numbers(low, high, labels):
-    assert [tick.label for tick in number_ticks(low, high, unit=Unit("€"))] == labels
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "labels"),
-    [
-        ("2026-11-22T09:00", "2026-11-22T09:20", "09:00/22 Nov 09:05 09:10 09:15 09:20"),
-        ("2026-11-22T00:00", "2026-11-23T00:00", "00:00/22 Nov 06:00 12:00 18:00 00:00/23 Nov"),
-        ("2026-11-01T00:00", "2026-11-22T00:00", "2 Nov 9 Nov 16 Nov"),
-        ("2026-12-20T00:00", "2027-01-20T00:00", "21 Dec/2026 28 Dec 4 Jan/2027 11 Jan 18 Jan"),
-        ("2025-11-01T00:00", "2026-11-22T00:00", "Jan/2026 Apr Jul Oct"),
-        ("2020-01-01T00:00", "2026-11-22T00:00", "2020 2022 2024 2026"),
-    ],
-)
-def test_a_time_axis_has_round_times(first, last, labels):
-    start, end = (datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() for text in (first, last))
-
-    ticks = time_ticks([start + (end - start) * step / 99 for step in range(100)])
-
-    assert " ".join(f"{tick.label}/{tick.below}" if tick.below else tick.label for tick in ticks) == labels
-
-
-# ── the big number, and words ────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("types", "columns", "rows", "headline"),
-    [
-        ([NUMBER], ["count(*)"], [(48210,)], Headline("48,210", "")),
-        ([NUMBER], ["active_users"], [(48210,)], Headline("48,210", "active users")),
-        (
-            [NUMBER, NUMBER],
-            ["Revenue (€)", "Previous week (€)"],
-            [(1200, 1000)],
-            Headline("€1,200", "Revenue", "+20%", "from €1,000 (Previous week)", 1),
-        ),
-        ([NUMBER], ["orders"], [(8,), (10,)], Headline("8", "orders", "−20%", "from 10 (before)", -1)),
-        (
-            [DATE, NUMBER],
-            ["day", "orders"],
-            [("2026-11-16", 10), ("2026-11-23", 15), ("2026-11-09", 99)],
-            Headline("15", "orders", "+50%", "from 10 (16 Nov 2026)", 1),
-        ),
-        ([NUMBER, NUMBER], ["n", "before"], [(3, 0)], Headline("3", "", "+3", "from 0 (before)", 1)),
-        ([NUMBER, NUMBER], ["n", "before"], [(3, 3)], Headline("3", "", "no change", "from 3 (before)", 0)),
-        ([NUMBER, NUMBER], ["n", "before"], [(3, None)], Headline("3", "")),
-        ([TEXT], ["status"], [("fine",)], Headline("fine", "")),
-    ],
-)
-def test_a_number_is_compared_with_what_the_query_has_beside_or_below_it(types, columns, rows, headline):
-    assert headline_of(rows_of(types, rows, columns)) == headline
-
-
-@pytest.mark.parametrize(
-    ("snapshot", "words"),
-    [
-        (PICTURES["a number and what it was"], "€48,210 revenue, +12.4% from €42,880 (last week)"),
-        (PICTURES["an area"], "23 on 22 Nov 2026 23:00; between 0 and 23"),
-        (PICTURES["stacked areas"], "column 1 4, column 2 89 on 22 Nov 2026"),
-        (insight("bar", [TEXT, NUMBER], [(letter, 1) for letter in "abcdefg"]), "a 1, b 1, c 1, d 1, e 1 and 2 more"),
-        (
-            insight("bar", [TEXT, NUMBER, NUMBER], [("Q1", 1, None), ("Q2", 2, 3)], ["q", "x", "y"]),
-            "Q1: x 1; Q2: x 2, y 3",
-        ),
-        (insight("pie", [TEXT, NUMBER], [("a", 1), ("b", 2999), ("c", 7000)]), "c 70%, b 30%, a <0.1%"),
-        (insight("line", [DATE, NUMBER], [("2026-11-22", 5)]), "5 on 22 Nov 2026"),
-    ],
-)
-def test_a_picture_is_said_in_a_sentence_too(snapshot, words):
-    assert chart_in_words(snapshot) == words
-
-
-# ── colours ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-SEEN_WITHOUT = {  # Machado, Oliveira, Fernandes 2009, severity 1.0
-    "nothing missing": [(1, 0, 0), (0, 1, 0), (0, 0, 1)],
-    "red": [(0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)],
-    "green": [(0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)],
-    "blue": [(1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)],
-}
-
-
-def lab(color, matrix):
-    shares = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
-    red, green, blue = (min(1, max(0, sum(a * b for a, b in zip(row, linear, strict=True)))) for row in matrix)
-    xyz = (
-        (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505,
-        0.2126 * red + 0.7152 * green + 0.0722 * blue,
-        (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.089,
-    )
-    x, y, z = (part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116 for part in xyz)
-    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
-
-
-@pytest.mark.parametrize("matrix", SEEN_WITHOUT.values(), ids=SEEN_WITHOUT)
-def test_the_colours_are_told_apart_whatever_the_eye_lacks(matrix):
-    seen = [lab(color, matrix) for color in (*PALETTE, OTHERS)]
-
-    assert min(math.dist(one, other) for one, other in itertools.combinations(seen, 2)) > 15
+        look(png)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()

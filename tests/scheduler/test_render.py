@@ -137,7 +137,7 @@ ASKED = {"occurrence_at": None}
             "Ada Lovelace subscribed this channel to the dashboard “Shop overview” in Corner Shop: every week",
         ),
         ("webhook", "target_change", ASKED, "Subscribed: Weekly shop numbers", "subscribed this address"),
-        ("slack", "scheduled", {}, "Weekly shop numbers – Monday, 23 November", "*Revenue*: €1,200 revenue, +20%"),
+        ("slack", "scheduled", {}, "Weekly shop numbers – Monday, 23 November", "*Revenue*: €1,200 (+20%"),
         ("slack", "manual", ASKED, "Test: Weekly shop numbers", "the schedule stays as it is"),
         ("email", "backfill", {}, "Weekly shop numbers – Monday, 23 November", "Revenue"),
         ("email", "resend", {}, "Weekly shop numbers – Monday, 23 November", "Revenue"),
@@ -412,14 +412,14 @@ def test_a_page_for_each_end_of_an_unsubscribe_link(state, title):
 @pytest.mark.parametrize(
     ("snapshot", "text"),
     [
-        (REVENUE, "€1,200 revenue, +20% from €1,000 (before)"),
+        (REVENUE, "€1,200 (+20% from €1,000 (before))"),
         (
             insight("table", [TEXT, NUMBER], [("Coffee", 1200), ("Tea", -7)], columns=["what", "sold_pieces"]),
             "2 rows\nwhat    sold pieces\nCoffee         1200\nTea              −7",
         ),
         (
             insight("area", [DATE, NUMBER], [("2026-11-01", 1), ("2026-11-02", 2.5)], columns=["day", "n"]),
-            "2.5 on 2 Nov 2026; between 1 and 2.5\nday            n\n2026-11-01  1.00\n2026-11-02  2.50",
+            "2 Nov 2026: 2.5; between 1 and 2.5\nday            n\n2026-11-01  1.00\n2026-11-02  2.50",
         ),
         (REFUNDS, "The source took longer than 30 seconds."),
         (insight("bar", [TEXT, NUMBER], []), "The query returned no rows."),
@@ -449,7 +449,7 @@ def test_a_chat_gets_a_sentence_beside_a_picture_and_a_block_of_fixed_width_for_
     assert message.html == ""
     assert message.exports[0].text.startswith("137 rows\n```\nProduct ")
     assert message.exports[0].text.endswith("… and 129 more rows\n```")
-    assert message.exports[1].text == "220 on 22 Nov 2026; between 10 and 220"
+    assert message.exports[1].text == "22 Nov 2026: 220; between 10 and 220"
     assert "*Products*: 137 rows\n```\nProduct " in message.text
 
 
