@@ -21,7 +21,8 @@ from scheduler.store import catalog, exports
 KEPT = 32
 """Insights kept in memory at once; older ones are computed, or read from the ledger, again."""
 QUERIES_AT_ONCE = 4
-DRAWINGS_AT_ONCE = 2
+DRAWINGS_AT_ONCE = 1
+"""The renderer holds the interpreter's lock while it draws: two at once would be no faster."""
 
 
 @dataclass(frozen=True, slots=True)

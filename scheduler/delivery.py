@@ -207,6 +207,7 @@ class Runner:
 
     def _ended(self, send: asyncio.Task[None]) -> None:
         self._sends.discard(send)
+        self.wake.set()
         if not send.cancelled() and (problem := send.exception()) is not None:
             log.error("delivery.not_recorded", problem=first_line(problem), hint="repeated when its lease has run out")
 
@@ -222,7 +223,6 @@ class Runner:
         finally:
             self._leases -= Counter([claimed.lease])
             self.lanes.let_go(claimed.target.destination)
-            self.wake.set()
 
     async def attempt(self, claimed: Claimed) -> Tried:
         """One try at every claimed recipient; whatever happens, each has an outcome."""

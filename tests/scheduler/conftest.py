@@ -50,7 +50,10 @@ class RecordingChannels:
         default_factory=lambda: {kind: RecordingChannel(kind=kind) for kind in KINDS}
     )
 
+    tokens: list[str] = field(default_factory=list)
+
     def build(self, kind: str, *, token: str | None = None, secrets: Sequence[str] = ()) -> Channel:
+        self.tokens += [token] if token else []
         return self.by_kind[kind]
 
 

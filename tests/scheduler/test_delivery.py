@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from channels.base import PermanentFailure, TransientFailure
-from scheduler.delivery import LEASE
+from scheduler.delivery import LEASE, Runner
 from scheduler.oneshot import run_due
+from scheduler.recurrence import sentence_of
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
+from scheduler.store import opening
 from tests.scheduler.conftest import NOON, World, settle
 
 HALF_PAST = NOON + timedelta(minutes=30)
@@ -327,3 +330,101 @@ async def test_slack_gets_one_message_a_second_a_channel_while_others_go_on(worl
 
     assert in_the_first_second == ["C11X", "C1X", "C22X"]
     assert sorted(recipient for _, recipient in world.slack.sent) == ["C11X", "C11X", "C1X", "C22X"]
+
+
+async def test_after_a_long_sleep_of_the_machine_a_worker_keeps_what_it_was_sending(world: World) -> None:
+    await world.subscribe()
+    world.clock.advance(minutes=30)
+    runner = world.runner()
+    await runner.open_due()
+    batch = await runner.claim()
+    runner.start(batch)
+    world.clock.advance(seconds=2 * LEASE.total_seconds())  # … before anything was renewed
+
+    await runner.tick()
+    await settle(runner)
+
+    assert [recipient for _, recipient in world.email.sent] == ["ann@example.org"]
+
+
+async def test_a_pretended_past_does_not_shorten_a_lease(world: World) -> None:
+    await world.subscribe(start_date=NOON - timedelta(days=1))
+    world.clock.advance(days=2)
+    pretending = Runner(replace(world.runner().work, due_clock=lambda: NOON + timedelta(days=1)))
+    await pretending.open_due()
+    assert len(await pretending.claim()) == 1
+
+    assert await world.runner().claim() == []
+
+
+async def test_a_spoilt_subscription_with_an_open_delivery_stops_no_other(world: World) -> None:
+    spoilt = await world.subscribe()
+    world.clock.advance(minutes=30)
+    await world.runner().open_due()
+    await world.subscribe(target_value="bo@example.org", announced=True)
+    await world.sql("UPDATE subscriptions SET frequency = 'hourly', byweekday = 'x' WHERE id = :id", id=spoilt.id)
+
+    await settle(world.runner())
+
+    assert sorted(recipient for _, recipient in world.email.sent) == ["ann@example.org", "bo@example.org"]
+    listed = await world.find(spoilt.id)
+    assert sentence_of(listed.recurrence) == "a recurrence that cannot be read; edit it"
+    mended = await world.app.subscriptions.edit(
+        world.project, spoilt.id, {"frequency": "weekly", "byweekday": ["monday"]}
+    )
+    assert mended.recurrence.describe() == "every week on Monday at 12:30, UTC"
+
+
+async def test_a_retry_goes_where_it_was_meant_to_with_the_credentials_of_then(world: World) -> None:
+    first = await world.app.catalog.add_slack(world.project, "First", token="xoxb-first")
+    second = await world.app.catalog.add_slack(world.project, "Second", token="xoxb-second")
+    subscription = await world.subscribe(target_type="slack", target_value="C11", integration_id=first.id)
+    world.clock.advance(minutes=30)
+    await world.runner().open_due()
+
+    await world.app.subscriptions.edit(world.project, subscription.id, {"integration_id": second.id})
+    await run_due(world.runner())
+
+    assert sorted(world.channels.tokens) == ["xoxb-first", "xoxb-second"]  # the second for its announcement
+
+
+async def test_without_any_secret_a_webhook_is_not_sent_unsigned(world: World) -> None:
+    await world.subscribe(target_type="webhook", target_value="http://127.0.0.1:9/hook")
+    await world.sql("DELETE FROM integrations")
+    world.clock.advance(minutes=30)
+
+    await settle(world.runner())
+
+    [delivery] = await world.deliveries()
+    assert world.webhook.attempts == []
+    assert "no webhook integration is left" in (delivery.error or {})["message"]
+
+
+async def test_an_edit_between_reading_and_opening_is_not_overlooked(world: World) -> None:
+    subscription = await world.subscribe(target_type="webhook", target_value="http://127.0.0.1:9/old")
+    world.clock.advance(minutes=30)
+    runner = world.runner()
+    async with world.app.database.read() as connection:
+        read = await opening.due(connection, now=world.clock(), limit=10)
+    plans, _ = await runner.plans(read, due_by=world.clock())
+    world.clock.advance(seconds=1)
+    await world.app.subscriptions.edit(world.project, subscription.id, {"target_value": "http://127.0.0.1:9/new"})
+
+    assert await runner.open(plans) == []
+
+
+async def test_a_limit_counts_subscriptions_and_goes_on_behind_a_spoilt_one(world: World) -> None:
+    spoilt = await world.subscribe()
+    await world.subscribe(target_value="bo@example.org")
+    await world.subscribe(target_value="cy@example.org")
+    await world.sql("UPDATE subscriptions SET timezone = 'Mars/Olympus' WHERE id = :id", id=spoilt.id)
+    world.clock.advance(minutes=30)
+    runner = world.runner()
+
+    await runner.tick(limit=2)
+    while runner.in_flight:
+        await runner.wake.wait()
+        runner.wake.clear()
+
+    assert len(world.email.sent) == 1
+    assert sorted(await world.statuses()) == ["completed", "skipped"]
