@@ -75,7 +75,7 @@ async def _serve(port: int, *, as_json: bool) -> None:
     logs.configure(level="info", as_json=as_json)
     async with SlackReceiver() as slack:
         settings = load_settings(base_url=f"http://127.0.0.1:{port}", **_reaching(slack))
-        made = await initialise(settings, project="Demo", owner_email=None)
+        made = await initialise(settings, project="Demo", owner_email="owner@harbour-coffee.example")
         async with opened(settings) as app, WebhookReceiver(secret=await signing_secret(app)) as webhook:
             shop = Path("demo") / "shop.db"
             shop.parent.mkdir(exist_ok=True)
