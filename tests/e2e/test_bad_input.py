@@ -394,7 +394,7 @@ def test_several_wrong_settings_are_all_named_at_once(paperround: CommandLine) -
         refused,
         *("PAPERROUND_DATABASE_URL: ", "sqlite:///FILE", "PAPERROUND_BASE_URL: ", "https://"),
         *("PAPERROUND_TIMEZONE: ", "Europe/Berlin", "PAPERROUND_SMTP_URL: ", "smtp://user"),
-        *("PAPERROUND_EMAIL_FROM: ", "Name <address@", "PAPERROUND_SLACK_API_URL: ", "PAPERROUND_ENGINE: ", "embedded"),
+        *("PAPERROUND_EMAIL_FROM: ", "Name <name@", "PAPERROUND_SLACK_API_URL: ", "PAPERROUND_ENGINE: ", "embedded"),
     )
     assert PASSWORD not in refused.err
 
