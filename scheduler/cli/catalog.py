@@ -90,25 +90,44 @@ def _remove(kind: type[Entry], name_or_id: str, project_id: int | None, *, as_js
         print_line(f"Removed {kind.__name__.lower()} {entry.id}, {entry.name}.")
 
 
+def _usual_commands(group: typer.Typer, kind: type[Entry], *, remove: str, show: str | None = None) -> None:
+    """``list``, ``show`` and ``remove`` are alike for all of them; how one is added, and shown in full, is its own."""
+    word = kind.__name__.lower()
+
+    def list_entries(project: ProjectId = None, as_json: AsJson = False) -> None:
+        _list(kind, project, as_json=as_json)
+
+    def show_entry(entry: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
+        _show(kind, entry, project, as_json=as_json)
+
+    def remove_entry(entry: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
+        _remove(kind, entry, project, as_json=as_json)
+
+    group.command("list", help=f"The project's {word}s.")(list_entries)
+    if show is not None:
+        group.command("show", help=show)(show_entry)
+    group.command("remove", help=remove)(remove_entry)
+
+
+_usual_commands(
+    sources, Source, show="One source; its URL stays hidden.", remove="Forget a source that no insight uses."
+)
+_usual_commands(
+    insights,
+    Insight,
+    show="One insight with its query.",
+    remove="Forget an insight that no dashboard and no subscription shows.",
+)
+_usual_commands(
+    dashboards,
+    Dashboard,
+    show="One dashboard and its insights, in order.",
+    remove="Forget a dashboard that no subscription shows; its insights stay.",
+)
+_usual_commands(integrations, Integration, remove="Forget credentials that no subscription uses.")
+
+
 # ── sources ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@sources.command("list")
-def list_sources(project: ProjectId = None, as_json: AsJson = False) -> None:
-    """The project's sources."""
-    _list(Source, project, as_json=as_json)
-
-
-@sources.command("show")
-def show_source(source: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
-    """One source; its URL stays hidden."""
-    _show(Source, source, project, as_json=as_json)
-
-
-@sources.command("remove")
-def remove_source(source: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
-    """Forget a source that no insight uses."""
-    _remove(Source, source, project, as_json=as_json)
 
 
 @sources.command("add")
@@ -138,24 +157,6 @@ def add_source(
 
 
 # ── insights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@insights.command("list")
-def list_insights(project: ProjectId = None, as_json: AsJson = False) -> None:
-    """The project's insights."""
-    _list(Insight, project, as_json=as_json)
-
-
-@insights.command("show")
-def show_insight(insight: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
-    """One insight with its query."""
-    _show(Insight, insight, project, as_json=as_json)
-
-
-@insights.command("remove")
-def remove_insight(insight: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
-    """Forget an insight that no dashboard and no subscription shows."""
-    _remove(Insight, insight, project, as_json=as_json)
 
 
 @insights.command("add")
@@ -190,24 +191,6 @@ def add_insight(
 # ── dashboards ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dashboards.command("list")
-def list_dashboards(project: ProjectId = None, as_json: AsJson = False) -> None:
-    """The project's dashboards."""
-    _list(Dashboard, project, as_json=as_json)
-
-
-@dashboards.command("show")
-def show_dashboard(dashboard: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
-    """One dashboard and its insights, in order."""
-    _show(Dashboard, dashboard, project, as_json=as_json)
-
-
-@dashboards.command("remove")
-def remove_dashboard(dashboard: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
-    """Forget a dashboard that no subscription shows; its insights stay."""
-    _remove(Dashboard, dashboard, project, as_json=as_json)
-
-
 @dashboards.command("add")
 def add_dashboard(
     name: Name,
@@ -234,12 +217,6 @@ def add_dashboard(
 # ── integrations ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@integrations.command("list")
-def list_integrations(project: ProjectId = None, as_json: AsJson = False) -> None:
-    """The project's integrations."""
-    _list(Integration, project, as_json=as_json)
-
-
 @integrations.command("show")
 def show_integration(
     integration: NameOrId,
@@ -256,12 +233,6 @@ def show_integration(
         print_json({"secrets": secrets})
     else:
         print("\n".join(secrets))
-
-
-@integrations.command("remove")
-def remove_integration(integration: NameOrId, project: ProjectId = None, as_json: AsJson = False) -> None:
-    """Forget credentials that no subscription uses."""
-    _remove(Integration, integration, project, as_json=as_json)
 
 
 @integrations.command("add")

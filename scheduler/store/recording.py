@@ -71,54 +71,54 @@ async def _held(tx: AsyncConnection, leases: Collection[UUID]) -> set[tuple[UUID
 
 async def _record_attempts(tx: AsyncConnection, tried: Iterable[Tried]) -> None:
     rows = [(each.claimed, attempt) for each in tried for attempt in each.attempts]
-    if not rows:
-        return
-    await tx.execute(
-        update(delivery_recipients)
-        .where(
-            delivery_recipients.c.delivery_id == bindparam("of_delivery"),
-            delivery_recipients.c.position == bindparam("at_position"),
-            delivery_recipients.c.status == RecipientStatus.SENDING,
-        )
-        .values(
-            status=bindparam("becomes"),
-            next_attempt_at=bindparam("again_at"),
-            provider_id=bindparam("accepted_as"),
-            error_type=bindparam("problem"),
-            error_message=bindparam("reason"),
-            progress=bindparam("so_far"),
-            sent_at=bindparam("accepted_at"),
-        ),
-        [
-            {
-                "of_delivery": claimed.id,
-                "at_position": attempt.position,
-                "becomes": attempt.status,
-                "again_at": attempt.next_attempt_at,
-                "accepted_as": attempt.provider_id,
-                "problem": attempt.error_type,
-                "reason": _cut(attempt.error_message),
-                "so_far": attempt.progress,
-                "accepted_at": attempt.finished_at if attempt.status is RecipientStatus.SENT else None,
-            }
-            for claimed, attempt in rows
-        ],
+    if rows:
+        await tx.execute(_AFTER_ATTEMPT, [_recipient_after(claimed, attempt) for claimed, attempt in rows])
+        await tx.execute(insert(attempts_table), [_attempt_row(claimed, attempt) for claimed, attempt in rows])
+
+
+_AFTER_ATTEMPT = (
+    update(delivery_recipients)
+    .where(
+        delivery_recipients.c.delivery_id == bindparam("of_delivery"),
+        delivery_recipients.c.position == bindparam("at_position"),
+        delivery_recipients.c.status == RecipientStatus.SENDING,
     )
-    await tx.execute(
-        insert(attempts_table),
-        [
-            {
-                "delivery_id": claimed.id,
-                "position": attempt.position,
-                "attempt": attempt.number,
-                "outcome": attempt.outcome,
-                "reason": _cut(attempt.error_message),
-                "started_at": attempt.started_at,
-                "finished_at": attempt.finished_at,
-            }
-            for claimed, attempt in rows
-        ],
+    .values(
+        status=bindparam("becomes"),
+        next_attempt_at=bindparam("again_at"),
+        provider_id=bindparam("accepted_as"),
+        error_type=bindparam("problem"),
+        error_message=bindparam("reason"),
+        progress=bindparam("so_far"),
+        sent_at=bindparam("accepted_at"),
     )
+)
+
+
+def _recipient_after(claimed: Claimed, attempt: Attempt) -> dict[str, Any]:
+    return {
+        "of_delivery": claimed.id,
+        "at_position": attempt.position,
+        "becomes": attempt.status,
+        "again_at": attempt.next_attempt_at,
+        "accepted_as": attempt.provider_id,
+        "problem": attempt.error_type,
+        "reason": _cut(attempt.error_message),
+        "so_far": attempt.progress,
+        "accepted_at": attempt.finished_at if attempt.status is RecipientStatus.SENT else None,
+    }
+
+
+def _attempt_row(claimed: Claimed, attempt: Attempt) -> dict[str, Any]:
+    return {
+        "delivery_id": claimed.id,
+        "position": attempt.position,
+        "attempt": attempt.number,
+        "outcome": attempt.outcome,
+        "reason": _cut(attempt.error_message),
+        "started_at": attempt.started_at,
+        "finished_at": attempt.finished_at,
+    }
 
 
 async def _finish_deliveries(
