@@ -113,11 +113,16 @@ _SHOWN_AS = {
 }
 
 
+def _came_half_way(recipient: Recipient) -> bool:
+    """Slack's main message is there, some reply is not and will not be."""
+    return recipient.status is RecipientStatus.FAILED and "ts" in (recipient.progress or {})
+
+
 def recipient_json(recipient: Recipient) -> dict[str, Any]:
     """One address: the contract's word for its status, ours beside it."""
     entry: dict[str, Any] = {
         "recipient": recipient.address,
-        "status": _SHOWN_AS[recipient.status],
+        "status": "partial" if _came_half_way(recipient) else _SHOWN_AS[recipient.status],
         "state": recipient.status,
         "attempts": recipient.attempts,
         "sent_at": instant(recipient.sent_at),

@@ -338,3 +338,16 @@ async def test_catalog_entries_without_their_secrets(world: World) -> None:
         "created_at": made,
     }
     assert integration_json(slack) == {"id": slack.id, "kind": "slack", "name": "Slack", "created_at": made}
+
+
+async def test_a_thread_that_lacks_a_reply_for_good_is_partial(world: World) -> None:
+    integration = await world.app.catalog.add_slack(world.project, "Slack", token="xoxb-test")
+    await world.subscribe(target_type="slack", target_value="C123", integration_id=integration.id)
+    world.slack.answer("C123", PermanentFailure("the second picture was refused"))
+    world.clock.advance(minutes=30)
+    await settle(world.runner())
+    await world.sql("UPDATE delivery_recipients SET progress = '{\"ts\": \"1.2\", \"replies\": 1}'")
+
+    [delivery] = await world.deliveries()
+
+    assert delivery_json(delivery)["recipient_results"][0]["status"] == "partial"
