@@ -51,7 +51,7 @@ async def _imagined(runner: Runner, *, limit: int) -> tuple[list[NewDelivery], l
             busy=[],
             shares=dict.fromkeys(runner.lanes.rules, limit),
         )
-    return opened, claimed
+    return opened, [each for each in claimed if each.recipients]
 
 
 async def _rehearsed(runner: Runner, claimed: Claimed) -> dict[str, Any]:

@@ -55,7 +55,12 @@ async def serve_until_stopped(
             )
         )
         answering = asyncio.create_task(server.serve(sockets=[listener]))
-        log.info("service.listening", host=host, port=listener.getsockname()[1])
+        log.info(
+            "service.listening",
+            host=host,
+            port=listener.getsockname()[1],
+            links_point_to=app.settings.base_url,  # PAPERROUND_BASE_URL
+        )
         sending.start()
         try:
             await daemon.run()

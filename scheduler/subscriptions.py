@@ -78,7 +78,9 @@ class Subscriptions:
         async with self._database.write() as tx:
             columns = await self._content_columns(tx, project, fields)
             target = self._target(fields.get("target_type"), fields.get("target_value"))
-            recurrence = _recurrence({"start_date": now, "timezone": project.timezone} | dict(fields))
+            recurrence = _recurrence(
+                {"start_date": now.replace(second=0, microsecond=0), "timezone": project.timezone} | dict(fields)
+            )
             next_at = recurrence.next_after(now)
             if next_at is None:
                 raise InvalidField(
@@ -124,6 +126,8 @@ class Subscriptions:
             before = await rows.find(tx, project.id, subscription_id, lock=True)
             await rows.change(tx, subscription_id, await self._changes(tx, project, before, fields, now=now), now=now)
             after = await rows.find(tx, project.id, subscription_id)
+            if after.deleted or not after.enabled:
+                await rows.suppress(tx, subscription_id)
             if after.deleted or not after.enabled or after.target != before.target:
                 await rows.look_again(tx, subscription_id, now=now)
             announcement = _announcement(before, after, fields.get("invite_message"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from email.message import EmailMessage
 from pathlib import Path
@@ -64,7 +65,9 @@ async def _show_once(*, as_json: bool) -> None:
         print_json(received)
         return
     _show(received)
-    print_line("\nThat was all on this machine. With your own data: paperround init, and the README's next page.")
+    print_line(
+        '\nThat was all on this machine. With your own data: paperround init, and the README\'s "Your own numbers".'
+    )
 
 
 async def _serve(port: int, *, as_json: bool) -> None:
@@ -80,14 +83,16 @@ async def _serve(port: int, *, as_json: bool) -> None:
             shop = Path("demo") / "shop.db"
             shop.parent.mkdir(exist_ok=True)
             await make_demo(app, shop=shop, webhook_url=webhook.url)
+            command = Path(sys.argv[0])
             for line in (
                 "",
                 f"The demo project is in {made['database']}. Where to look:",
                 "  the log       below: every delivery ends with delivery.recorded",
                 f"  the outbox    {Path('outbox').absolute()}: open an .eml file with any mail program",
-                "  the ledger    paperround deliveries list",
-                "  what is next  paperround subscriptions list",
+                f"  the ledger    {command} deliveries list",
+                f"  what is next  {command} subscriptions list",
                 "Slack and the webhook's receiver are look-alikes inside this process. Ctrl-C stops it all.",
+                "At every start the three subscriptions announce themselves, so that there is something to see.",
                 "",
             ):
                 print_line(line)

@@ -101,6 +101,8 @@ def _cell(value: Any) -> str:
             return "–"
         case bool():
             return "yes" if value else "no"
+        case dict():
+            return str(value.get("message") or value.get("email") or json.dumps(value, ensure_ascii=False))
         case list() | tuple():
             return ", ".join(_cell(each) for each in value) or "–"
         case _:

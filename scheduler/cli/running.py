@@ -149,7 +149,8 @@ async def _troubled(deliveries: AsyncIterator[ledger.Delivery]) -> AsyncIterator
         for recipient in each.recipients:
             if recipient.error is not None:
                 again = f", next attempt {local(recipient.next_attempt_at, 'UTC')}" if recipient.next_attempt_at else ""
-                yield f"{recipient.status} {each.target_type} {recipient.address}: {recipient.error['message']}{again}"
+                reason = recipient.error["message"].rstrip(".")
+                yield f"{recipient.status} {each.target_type} {recipient.address}: {reason}{again}"
         if each.error is not None and not each.recipients:
             when = instant(each.scheduled_at)
             yield f"{each.status} subscription {each.subscription_id}, {when}: {each.error['message']}"
@@ -229,10 +230,13 @@ def preview(
         )
         return
     print_line(recurrence.describe())
+    if not occurrences:
+        print_line("It has ended: there is no further occurrence.")
+        return
     print_table(
         ("local", "UTC", "note"),
         [
-            (local(each.at, zone), local(each.at, "UTC"), "moved by daylight saving" if each.dst_adjusted else "")
+            (local(each.at, zone), local(each.at, "UTC"), "the clocks change" if each.dst_adjusted else "")
             for each in occurrences
         ],
         empty="It has ended: there is no further occurrence.",

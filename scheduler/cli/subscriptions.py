@@ -12,7 +12,7 @@ from scheduler.cli.options import SUBSCRIPTION, AsJson, ProjectId, taking, with_
 from scheduler.cli.output import in_short, local, print_fields, print_json, print_line, print_table
 from scheduler.contract import subscription_json
 from scheduler.errors import InvalidField
-from scheduler.recurrence import sentence_of
+from scheduler.recurrence import Recurrence, sentence_of, zone
 from scheduler.store import catalog
 from scheduler.store import subscriptions as store
 from scheduler.store.catalog import Dashboard
@@ -124,11 +124,21 @@ def edit_subscription(
     async def edit(app: App, project: Project) -> tuple[Subscription, str]:
         async with app.database.read() as connection:
             before = await store.find(connection, project.id, subscription)
-        complete = await _with_all_tiles(app, project, with_instants(fields, timezone=before.recurrence.timezone))
+        on_the_same_clock = _same_wall_clock(fields, before.recurrence)
+        timezone = before.recurrence.timezone
+        complete = await _with_all_tiles(app, project, with_instants(on_the_same_clock, timezone=timezone))
         changed = await app.subscriptions.edit(project, subscription, complete)
         return changed, app.subscriptions.target_value(changed.target)
 
     _print_changed(*in_project(project, edit), as_json=as_json)
+
+
+def _same_wall_clock(fields: dict[str, Any], before: Recurrence) -> dict[str, Any]:
+    """Moved to another zone, nine o'clock stays nine o'clock, unless a new start says otherwise."""
+    if "timezone" not in fields or "start_date" in fields:
+        return fields
+    wall = before.start_at.astimezone(zone(before.timezone)).replace(tzinfo=None)
+    return {**fields, "start_date": wall.isoformat()}
 
 
 def _cleared(names: list[str]) -> dict[str, None]:
@@ -164,7 +174,7 @@ def pause_subscription(subscription: Id, project: ProjectId = None, as_json: AsJ
 
 @app.command("resume")
 def resume_subscription(subscription: Id, project: ProjectId = None, as_json: AsJson = False) -> None:
-    """Go on from the next occurrence; what was missed stays missed."""
+    """Go on from the next occurrence, and tell the recipients so; what was missed stays missed."""
     _moved("resume", subscription, project, as_json=as_json)
 
 

@@ -11,9 +11,9 @@ from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.errors import NotFound
-from scheduler.models import dashboards, deliveries, insights, subscriptions, users
+from scheduler.models import dashboards, deliveries, delivery_recipients, insights, subscriptions, users
 from scheduler.recurrence import Recurrence
-from scheduler.status import DeliveryStatus
+from scheduler.status import DeliveryStatus, RecipientStatus, may_become
 from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
 from scheduler.store.people import User
 
@@ -128,6 +128,23 @@ async def change(tx: AsyncConnection, subscription_id: int, values: dict[str, An
     """Set columns of a row that the caller has locked."""
     await tx.execute(
         update(subscriptions).where(subscriptions.c.id == subscription_id).values(**values, updated_at=now)
+    )
+
+
+async def suppress(tx: AsyncConnection, subscription_id: int) -> None:
+    """Whatever still waits in nobody's hands is not sent any more, not even after a resumption."""
+    waiting = select(deliveries.c.id).where(
+        deliveries.c.subscription_id == subscription_id,
+        deliveries.c.status == DeliveryStatus.STARTING,
+        deliveries.c.lease.is_(None),
+    )
+    await tx.execute(
+        update(delivery_recipients)
+        .where(
+            delivery_recipients.c.delivery_id.in_(waiting.scalar_subquery()),
+            delivery_recipients.c.status.in_(may_become(RecipientStatus.SUPPRESSED)),
+        )
+        .values(status=RecipientStatus.SUPPRESSED, next_attempt_at=None)
     )
 
 

@@ -582,3 +582,16 @@ async def test_neither_log_nor_rows_show_a_target_a_token_or_a_url(installation:
         assert token not in output
     kept = b"".join(file.read_bytes() for file in installation.folder.glob("paperround.db*"))
     assert [secret for secret in (token, "T0K3N", "shop.db") if secret.encode() in kept] == []
+
+
+@ON_SQLITE
+async def test_moved_to_another_zone_nine_o_clock_stays_nine_o_clock(installation: Installation) -> None:
+    insight = await installation.prepare()
+    added = await installation.must(
+        *("subscriptions", "add", "--insight", str(insight), "--target-type", "email", "--target-value", "a@b.example"),
+        *("--frequency", "daily", "--start-date", "2026-01-05T09:00", "--timezone", "Europe/Berlin"),
+    )
+
+    moved = await installation.must("subscriptions", "edit", str(added["id"]), "--timezone", "Asia/Kolkata")
+
+    assert moved["summary"] == "every day at 09:00, Asia/Kolkata"

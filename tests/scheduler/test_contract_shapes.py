@@ -346,7 +346,7 @@ async def test_a_thread_that_lacks_a_reply_for_good_is_partial(world: World) -> 
     world.slack.answer("C123", PermanentFailure("the second picture was refused"))
     world.clock.advance(minutes=30)
     await settle(world.runner())
-    await world.sql("UPDATE delivery_recipients SET progress = '{\"ts\": \"1.2\", \"replies\": 1}'")
+    await world.sql('UPDATE delivery_recipients SET progress = \'{"ts": "1.2", "replies": 1}\'')
 
     [delivery] = await world.deliveries()
 

@@ -126,8 +126,8 @@ ASKED = {"occurrence_at": None}
             "email",
             "target_change",
             ASKED | KNOWN,
-            "Changed: Weekly shop numbers",
-            "it now shows the dashboard “Shop overview”, every week on Monday",
+            "Updated: Weekly shop numbers",
+            "It shows the dashboard “Shop overview”, every week on Monday",
         ),
         (
             "slack",

@@ -832,3 +832,14 @@ async def test_resending_does_not_reach_whoever_unsubscribed_since(world: World)
     await settle(world.runner())
 
     assert [who for _, who in world.email.sent] == ["ann@example.org"]
+
+
+async def test_an_announcement_that_a_pause_took_back_does_not_come_after_the_next_resumption(world: World) -> None:
+    subscription = await world.subscribe()
+    for _ in range(2):
+        await world.app.subscriptions.pause(world.project, subscription.id)
+        await world.app.subscriptions.resume(world.project, subscription.id)
+
+    await settle(world.runner())
+
+    assert [recipient for _, recipient in world.email.sent] == ["ann@example.org"]
