@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,14 +68,27 @@ def _measure(database: str, url: str, due: int, *, port: int, folder: Path) -> F
     }
     started = time.perf_counter()
     process = subprocess.Popen([COMMAND, "run-due", "--json"], cwd=folder, env=environ, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    peak, status, usage = _watched_to_its_end(process.pid)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
         received = json.load(answer)
     if process.returncode or received != {"requests": due, "ids": due}:
         sys.exit(f"{database}: exit {process.returncode}, {received} of {due}")
-    return Figures(database, due, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Figures(database, due, seconds, usage.ru_utime + usage.ru_stime, peak)
+
+
+def _watched_to_its_end(pid: int) -> tuple[float, int, resource.struct_rusage]:
+    """Its peak in MiB, its status and its usage. Not ru_maxrss: that begins with what its parent had at the fork."""
+    peak = 0.0
+    while True:
+        with suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            peak = int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            return peak, status, usage
+        time.sleep(0.1)
 
 
 async def _prepare(settings: Settings, due: int, *, webhook: str, folder: Path) -> None:
