@@ -26,7 +26,7 @@ from channels.smtp_replies import NoTls, outcome_of_reply, unreachable
 from channels.smtp_url import SmtpServer
 
 COMMAND_LIMIT = 30.0
-ACCEPT_LIMIT = 120.0  # servers scan a mail before they accept it (RFC 5321 asks for ten minutes; a lease has five)
+ACCEPT_LIMIT = 120.0  # servers scan a mail before they accept it (RFC 5321, 4.5.3.2.6, asks for ten minutes)
 IDLE_LIMIT = 60.0  # shorter than the five minutes after which a server may hang up
 FAREWELL_LIMIT = 2.0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -17,6 +17,7 @@ from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from channels.base import UNSUBSCRIBE_URL, Export, Message, Progress
+from scheduler.catchup import ON_TIME
 from scheduler.charts import chart_in_words, chart_png
 from scheduler.snapshot import Display, InsightSnapshot, QueryResult
 from scheduler.status import Trigger
@@ -29,8 +30,6 @@ COLUMNS_IN_EMAIL, CELL_IN_EMAIL = 8, 120
 ROWS_IN_TEXT, COLUMNS_IN_TEXT, CELL_IN_TEXT = 8, 5, 24
 NAME, SUBJECT, PREVIEW, WORDS = 120, 200, 140, 300
 """The longest name in a heading, subject, preview beside the subject, and description of a chart, in characters."""
-LATE = timedelta(minutes=15)
-"""Sent this much after its occurrence, a delivery says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +226,7 @@ def _wording(occasion: Occasion) -> Wording:
 
 
 def _lateness(occasion: Occasion) -> str:
-    if occasion.occurrence_at is None or occasion.now - occasion.occurrence_at < LATE:
+    if occasion.occurrence_at is None or occasion.now - occasion.occurrence_at < ON_TIME:
         return ""
     planned, sent = (each.astimezone(zone(occasion.timezone)) for each in (occasion.occurrence_at, occasion.now))
     how = "late" if occasion.trigger is Trigger.SCHEDULED else "later, on request"

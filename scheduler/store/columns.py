@@ -13,6 +13,9 @@ from scheduler.recurrence import Fold, Frequency, Gap, Recurrence, Weekday
 AnyRow = Row[*tuple[Any, ...]]
 Word = TypeVar("Word", bound=StrEnum)
 
+LONGEST_ERROR = 500
+"""Characters of an error that are kept (api-contract, Delivery); the columns hold no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -15,9 +15,7 @@ from scheduler.catchup import CatchUp, Opening, Plan
 from scheduler.models import DUE, deliveries, delivery_recipients, subscriptions
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
-from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
-
-LONGEST_ERROR = 500
+from scheduler.store.columns import LONGEST_ERROR, AnyRow, Target, recurrence_of, target_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,7 @@ from scheduler.models import attempts as attempts_table
 from scheduler.models import deliveries, delivery_recipients, subscriptions
 from scheduler.status import DeliveryStatus, RecipientStatus, of_delivery
 from scheduler.store.claiming import Claimed
-from scheduler.store.columns import AnyRow
-
-LONGEST_ERROR = 500
+from scheduler.store.columns import LONGEST_ERROR, AnyRow
 
 
 @dataclass(frozen=True, slots=True)
