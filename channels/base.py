@@ -86,19 +86,25 @@ class TransientFailure:
     """Worth another attempt. ``retry_after`` is the provider's own wish, not yet clamped.
 
     ``uncertain``: the connection died after the payload was handed over, so it may have been accepted.
+    ``put_off``: the provider only asked to come later; it uses up no attempt.
     """
 
     reason: str
     retry_after: timedelta | None = None
     uncertain: bool = False
+    put_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PermanentFailure:
-    """No further attempt can help. ``target_gone``: nor can any later delivery to this target."""
+    """No further attempt can help. ``target_gone``: nor can any later delivery to this target.
+
+    ``gone_after``: so many deliveries in a row have to fail like this before that is believed.
+    """
 
     reason: str
     target_gone: bool = False
+    gone_after: int = 1
 
 
 Outcome = Sent | TransientFailure | PermanentFailure

@@ -79,6 +79,7 @@ class App:
             due_clock=due_clock or self.clock,
             installation=self.installation,
             run_id=f"paperround-{uuid4()}",
+            lease=timedelta(seconds=self.settings.lease_seconds),
         )
         return Runner(worker)
 

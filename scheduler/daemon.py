@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scheduler import systemd
 from scheduler.clock import Clock
 from scheduler.db import Database, first_line
-from scheduler.delivery import RENEWAL, Runner
+from scheduler.delivery import Runner
 from scheduler.errors import PaperroundError
 from scheduler.store import opening
 
@@ -118,7 +118,7 @@ class Daemon:
 
     def _add_chores(self) -> None:
         """Everything that recurs, beside the tick, which says itself when it comes next."""
-        self._chores.add_job(self._renew_leases, "interval", seconds=RENEWAL.total_seconds(), id="leases")
+        self._chores.add_job(self._renew_leases, "interval", seconds=self._runner.renewal.total_seconds(), id="leases")
         if self._watchdog is not None:
             self._chores.add_job(self._feed_watchdog, "interval", seconds=self._watchdog.total_seconds(), id="watchdog")
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from scheduler.errors import ConfigurationError, DatabaseUnavailable
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest migration; revisions are numbered, so that an older binary knows a newer schema when it sees one."""
 BUSY_TIMEOUT_SECONDS = 15
 WRITES = "paperround_writes"

@@ -49,10 +49,8 @@ ROWS = 2_000
 """About so many deliveries are opened in one transaction, catch-up included: others want to write, too."""
 CLAIM = 100
 """Deliveries taken in one transaction."""
-LEASE = timedelta(seconds=30)
-"""How long a dead worker's deliveries stay its own."""
-RENEWAL = LEASE / 3
-"""How often a living worker renews its leases."""
+RENEWALS = 3
+"""So many times within a lease a living worker renews it."""
 
 
 class Outlet(Protocol):
@@ -79,6 +77,8 @@ class Worker:
     """What decides which occurrences are due (``run-due --at``); leases, retries and records are on the real one."""
     installation: UUID
     run_id: str
+    lease: timedelta
+    """How long a dead worker's deliveries stay its own."""
     chance: Callable[[], float] = random.random
 
 
@@ -185,7 +185,7 @@ class Runner:
                 tx,
                 now=self.work.clock(),
                 limit=room,
-                lease_for=LEASE,
+                lease_for=self.work.lease,
                 run_id=self.work.run_id,
                 busy=self.lanes.busy(),
                 shares=self.lanes.shares(),
@@ -309,15 +309,20 @@ class Runner:
     # ── while it goes on, and how it ends ────────────────────────────────────────────────────────────────────────────
 
     async def renew_leases(self) -> None:
-        """Every third of a lease, by whoever drives this runner: a slow send is never taken over."""
+        """Called every :attr:`renewal`: a slow send is never taken over."""
         if self._leases:
             async with self.work.database.write() as tx:
                 await self.renew(tx)
 
+    @property
+    def renewal(self) -> timedelta:
+        """How often whoever drives this runner is to call :meth:`renew_leases`."""
+        return self.work.lease / RENEWALS
+
     async def renew(self, tx: AsyncConnection) -> None:
         """What is in this worker's hands stays there."""
         if self._leases:
-            await claiming.renew(tx, list(self._leases), until=self.work.clock() + LEASE)
+            await claiming.renew(tx, list(self._leases), until=self.work.clock() + self.work.lease)
 
     async def give_back(self, claimed: Claimed) -> None:
         """What was not started is the next worker's, at once."""

@@ -5,7 +5,8 @@
     organisations ─┬─ users
                    └─ projects ─┬─ sources ─── insights ─┬─ dashboard_tiles ─ dashboards
                                 ├─ integrations          └─ exports
-                                └─ subscriptions ── deliveries ── delivery_recipients ── attempts
+                                └─ subscriptions ─┬─ recurrences
+                                                  └─ deliveries ── delivery_recipients ── attempts
 """
 
 from __future__ import annotations
@@ -90,6 +91,10 @@ installation = Table(
     _id(),
     Column("uuid", Uuid, nullable=False),  # in every idempotency key: two installations never make the same one
     Column("key_check_sealed", Text, nullable=False),  # opens only with the key that this database was made with
+    Column("home", String(200)),  # which file or server it is, since it was first delivered from: a copy is another
+    Column("tzdata", String(20)),  # the time zone rules that next dates were worked out with
+    Column("verified_at", Instant),  # when the ledger was last compared with the rules, and what was found
+    Column("discrepancies", Integer),
     _created_at(),
 )
 
@@ -115,6 +120,7 @@ projects = Table(
     _belongs_to("organisations"),
     Column("name", String(200), nullable=False),
     Column("timezone", String(64), nullable=False),
+    Column("policy", JSON(none_as_null=True)),  # where it differs from the defaults of scheduler.policy
     _created_at(),
 )
 
@@ -209,6 +215,7 @@ subscriptions = Table(
     Column("catch_up_hours", Integer, nullable=False),
     Column("next_delivery_date", Instant),
     Column("enabled", Boolean, nullable=False),
+    Column("enabled_at", Instant),  # when it was last resumed: failures in a row count from here
     Column("deleted", Boolean, nullable=False),
     Column("last_error", JSON(none_as_null=True)),
     Column("created_by_id", ForeignKey("users.id"), nullable=False, index=True),
@@ -222,6 +229,26 @@ subscriptions = Table(
 DUE = text("enabled AND NOT deleted AND next_delivery_date IS NOT NULL")
 """Queries say it in these very words: SQLite takes a partial index only for a WHERE that repeats its own."""
 Index("ix_subscriptions_due", subscriptions.c.next_delivery_date, postgresql_where=DUE, sqlite_where=DUE)
+
+recurrences = Table(
+    "recurrences",  # which rule a subscription went by, and for how long: what the ledger is verified against
+    metadata,
+    _id(),
+    _belongs_to("subscriptions"),
+    Column("rule", JSON, nullable=False),
+    Column("tzdata", String(20), nullable=False),
+    Column("first_at", Instant, nullable=False),  # the first occurrence that was to be delivered by this rule
+    Column("ended_before", Instant),  # the first one that was not; null while it is the present rule
+    _created_at(),
+)
+PRESENT = text("ended_before IS NULL")
+Index(
+    "uq_recurrences_present",
+    recurrences.c.subscription_id,
+    unique=True,
+    postgresql_where=PRESENT,
+    sqlite_where=PRESENT,
+)
 
 deliveries = Table(
     "deliveries",
@@ -239,6 +266,7 @@ deliveries = Table(
     Column("integration_id", ForeignKey("integrations.id"), index=True),
     Column("invites", Boolean, nullable=False),  # its recipients are new: they are told who subscribed them
     Column("invite_message", Text),
+    Column("notice", JSON(none_as_null=True)),  # of a notice to the owner: what it is about
     Column("exported_asset_ids", JSON(none_as_null=True)),  # null until the content was computed
     Column("ready_at", Instant),  # when it may be claimed; while it is claimed, when its lease runs out
     Column("lease", Uuid),  # the claim that holds it; null while nobody does
@@ -274,7 +302,7 @@ delivery_recipients = Table(
     Column("address", Text, nullable=False),  # as it may be shown: a webhook's host
     Column("status", String(12), nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("resent_after", Integer, nullable=False),  # attempts made before a person asked for a new series
+    Column("uncounted", Integer, nullable=False),  # attempts put off by the provider, and those before a resend
     Column("next_attempt_at", Instant),
     Column("provider_id", Text),
     Column("error_type", String(60)),

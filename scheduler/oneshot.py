@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler.db import first_line
-from scheduler.delivery import RENEWAL, Runner
+from scheduler.delivery import Runner
 from scheduler.errors import PaperroundError
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ async def run_due(runner: Runner, *, limit: int | None = None, patience: timedel
 
 async def _keep_leases(runner: Runner) -> None:
     while True:
-        await asyncio.sleep(RENEWAL.total_seconds())
+        await asyncio.sleep(runner.renewal.total_seconds())
         try:
             await runner.renew_leases()
         except (PaperroundError, SQLAlchemyError, OSError) as problem:

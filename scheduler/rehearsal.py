@@ -6,7 +6,7 @@ from typing import Any
 
 from channels.recording import RecordingChannel
 from scheduler.contract import instant
-from scheduler.delivery import LEASE, Runner
+from scheduler.delivery import Runner
 from scheduler.store import claiming, opening
 from scheduler.store.claiming import Claimed
 from scheduler.store.opening import NewDelivery
@@ -46,7 +46,7 @@ async def _imagined(runner: Runner, *, limit: int) -> tuple[list[NewDelivery], l
             tx,
             now=now,
             limit=limit,
-            lease_for=LEASE,
+            lease_for=work.lease,
             run_id=work.run_id,
             busy=[],
             shares=dict.fromkeys(runner.lanes.rules, limit),

@@ -102,6 +102,9 @@ class Settings(BaseSettings):
         default=None,
         description="Seals tokens, webhook URLs and source URLs; made by `paperround init`, kept beside the database.",
     )
+    lease_seconds: int = Field(
+        default=30, ge=2, le=3600, description="How long a dead worker's deliveries stay its own, in seconds."
+    )
     engine: Literal["embedded"] = Field(default="embedded", description="What carries deliveries to their workers.")
 
     @field_validator("allow_hosts", mode="before")

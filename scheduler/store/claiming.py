@@ -142,7 +142,7 @@ def _to_try(row: AnyRow, waiting: Sequence[AnyRow], *, now: datetime) -> tuple[C
             position=recipient.position,
             address=recipient.address,
             attempt=recipient.attempts + 1,
-            in_series=recipient.attempts + 1 - recipient.resent_after,
+            in_series=recipient.attempts + 1 - recipient.uncounted,
             progress=recipient.progress,
         )
         for recipient in waiting

@@ -199,7 +199,7 @@ async def send_again(tx: AsyncConnection, delivery: Delivery, *, now: datetime) 
         )
         .values(
             status=RecipientStatus.PENDING,
-            resent_after=delivery_recipients.c.attempts,
+            uncounted=delivery_recipients.c.attempts,
             next_attempt_at=None,
             error_type=None,
             error_message=None,

@@ -163,7 +163,7 @@ async def insert_deliveries(
             "address": address,
             "status": RecipientStatus.PENDING,
             "attempts": 0,
-            "resent_after": 0,
+            "uncounted": 0,
         }
         for delivery in fresh
         if delivery.skipped_because is None

@@ -26,6 +26,8 @@ from scheduler.store.people import Project, User
 from scheduler.store.subscriptions import Subscription
 from tests.conftest import SECRET_KEY
 
+LEASE = timedelta(seconds=30)
+"""The default."""
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 

@@ -9,12 +9,12 @@ from datetime import timedelta
 import pytest
 
 from channels.base import PermanentFailure, TransientFailure
-from scheduler.delivery import LEASE, Runner
+from scheduler.delivery import Runner
 from scheduler.oneshot import run_due
 from scheduler.recurrence import sentence_of
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
 from scheduler.store import opening
-from tests.scheduler.conftest import NOON, World, settle
+from tests.scheduler.conftest import LEASE, NOON, World, settle
 
 HALF_PAST = NOON + timedelta(minutes=30)
 
