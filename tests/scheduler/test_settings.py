@@ -37,6 +37,7 @@ def test_without_any_setting_it_runs_on_this_machine() -> None:
         "slack_api_url": "https://slack.com/api/",
         "allow_hosts": "()",
         "secret_key": "None",
+        "lease_seconds": "30",
         "engine": "embedded",
     }
     assert settings.database_url.get_secret_value() == "sqlite:///paperround.db"
