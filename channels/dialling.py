@@ -41,6 +41,24 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
+_BAD_CERTIFICATES = {
+    9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is signed by nobody but itself",
+    19: "it is signed by an authority that is not trusted here",
+    20: "it is signed by an authority that is not trusted here",
+    21: "it is signed by an authority that is not trusted here",
+    62: "it belongs to another name",
+    64: "it belongs to another address",
+}
+"""OpenSSL's X509_V_ERR codes in words that are the same with every version of it (openssl-verification-options)."""
+
+
+def certificate_problem(error: ssl.SSLCertVerificationError) -> str:
+    """What is wrong with the other side's certificate: half a sentence for a person."""
+    return _BAD_CERTIFICATES.get(error.verify_code, error.verify_message[:120])
+
+
 class CheckedTransport(httpx.AsyncHTTPTransport):
     """httpx's own transport over a pool that dials through :class:`CheckedBackend`; no proxy, no environment."""
 

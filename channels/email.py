@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from channels.addresses import parse_addresses, parse_sender, wire_address
 from channels.base import Message, Outcome, PermanentFailure, RecipientResult, TargetError
-from channels.mime import Mail, compose
+from channels.mime import Mail, compose, without_pictures
 from channels.outbox import OutboxEmailChannel
 from channels.smtp import ACCEPT_LIMIT, COMMAND_LIMIT, Envelope, Line, SmtpPool
+from channels.smtp_replies import TooLarge
 from channels.smtp_url import OutboxFolder, SmtpServer, parse_smtp_url
 
 __all__ = ["EmailChannel", "OutboxEmailChannel", "OutboxFolder", "SmtpServer", "parse_smtp_url"]
@@ -19,8 +20,9 @@ class EmailChannel:
     """``sender`` is ``Name <address>``; ``tls`` replaces the usual certificate checks. Sends side by side share a pool.
 
     A message is the same mail for everybody but for its address, Message-ID and unsubscribe link. The Message-ID is the
-    recipient's identity, so an attempt repeated after an uncertain one is recognisable. Raises :class:`ValueError` for
-    a sender that cannot be used.
+    recipient's identity, so an attempt repeated after an uncertain one is recognisable. What is too large for the
+    server goes out once more without pictures, in the same attempt. Raises :class:`ValueError` for a sender that cannot
+    be used.
     """
 
     kind = "email"
@@ -54,4 +56,17 @@ class EmailChannel:
             address = wire_address(recipient)
         except TargetError as error:
             return PermanentFailure(str(error))
-        return await line.hand_over(Envelope(self._sender.address, address), mail.addressed_to(recipient, address))
+        envelope = Envelope(self._sender.address, address)
+        answer = await line.hand_over(envelope, mail.addressed_to(recipient, address))
+        if isinstance(answer, TooLarge) and mail.has_pictures:
+            smaller = compose(without_pictures(mail.message), self._sender)
+            answer = await line.hand_over(envelope, smaller.addressed_to(recipient, address))
+            return _said(answer, even=", even without pictures")
+        return _said(answer)
+
+
+def _said(answer: Outcome | TooLarge, *, even: str = "") -> Outcome:
+    """An answer with the way out, where there is one."""
+    if isinstance(answer, TooLarge):
+        return PermanentFailure(f"{answer.why}{even}; show fewer insights in it.")
+    return answer

@@ -1,7 +1,8 @@
 """HTTP on the way out: one client for the whole product, and what an answer means for a delivery.
 
-2xx is sent; 408, 425, 429, 5xx and network trouble are worth another attempt; 404 and 410 mean the target is gone;
-every other answer is final. Redirects are never followed: the address that was checked is the one that counts.
+2xx is sent; 408, 425, 429, 5xx and network trouble are worth another attempt; every other answer is final. 410 means
+that the target is gone; 403 and 404 mean it only when they last, because a proxy or a deployment may say them for an
+hour. Redirects are never followed: the address that was checked is the one that counts.
 Sources: RFC 9110 (statuses, section 15; Retry-After, section 10.2.3), RFC 6585 (429), RFC 8470 (425).
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 import httpx
 
 from channels.base import Outcome, PermanentFailure, Sent, TransientFailure
-from channels.dialling import BlockedDial, CheckedTransport, Resolver, resolve, tls_context
+from channels.dialling import BlockedDial, CheckedTransport, Resolver, certificate_problem, resolve, tls_context
 from channels.outbound import OutboundPolicy
 
 CONNECT_LIMIT = 5.0
@@ -29,7 +30,12 @@ TOTAL_LIMIT = 30.0
 ANSWER_LIMIT = 64 * 1024  # enough to keep a connection reusable; nothing in an answer's body matters to us
 
 WORTH_ANOTHER_ATTEMPT = frozenset({408, 425, 429})
-GONE = frozenset({404, 410})
+GONE_AFTER = {410: 1, 403: 3, 404: 3}
+"""So many deliveries in a row have to be answered like this before the target counts as gone."""
+
+RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}  # by RFC 9110; Python follows from 3.13 on
+
+LONGEST_WISH = timedelta(days=365)  # what a larger Retry-After is read as; the scheduler clamps it anyway
 
 
 def system_clock() -> datetime:
@@ -111,8 +117,10 @@ def outcome_of(status: int, headers: Mapping[str, str], *, now: datetime) -> Out
     if status in WORTH_ANOTHER_ATTEMPT or status >= 500:
         wish = retry_after(headers.get("retry-after"), now=now)
         return TransientFailure(f"The receiver answered {_named(status)}.", retry_after=wish)
-    if status in GONE:
-        return PermanentFailure(f"The receiver answered {_named(status)}: the target is gone.", target_gone=True)
+    if (gone_after := GONE_AFTER.get(status)) is not None:
+        meaning = "the target is gone" if gone_after == 1 else "check the URL"
+        reason = f"The receiver answered {_named(status)}: {meaning}."
+        return PermanentFailure(reason, target_gone=True, gone_after=gone_after)
     if 300 <= status < 400:
         return PermanentFailure(f"The receiver answered {_named(status)}; redirects are not followed: use its new URL.")
     return PermanentFailure(f"The receiver refused the request: {_named(status)}.")
@@ -122,16 +130,18 @@ def failure_of(error: Exception, *, handed_over: bool) -> TransientFailure | Per
     """What a failed exchange means. ``handed_over``: the request was on its way, so it may have been accepted."""
     if isinstance(error, BlockedDial):
         return PermanentFailure(str(error))
-    in_time = " in time" if isinstance(error, TimeoutError | httpx.TimeoutException) else ""
+    too_late = isinstance(error, TimeoutError | httpx.TimeoutException)
+    in_time = " in time" if too_late else ""
     if handed_over:
         return TransientFailure(f"The receiver took the request but did not answer{in_time}.", uncertain=True)
-    return TransientFailure(_why_unreachable(error) or f"The receiver could not be reached{in_time}.")
+    known = None if too_late else _why_unreachable(error)
+    return TransientFailure(known or f"The receiver could not be reached{in_time}.")
 
 
 def _why_unreachable(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return f"The receiver's certificate is not valid: {error.verify_message[:120]}"
+            return f"The receiver's certificate is not valid: {certificate_problem(error)}."
         if isinstance(error, ssl.SSLError):
             return "No secure connection: the receiver does not speak TLS as it should."
         if isinstance(error, socket.gaierror):
@@ -143,8 +153,9 @@ def _why_unreachable(error: BaseException | None) -> str | None:
 def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     """``Retry-After`` as seconds or as an HTTP date; None for a wish in the past and for anything unreadable."""
     value = (value or "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return timedelta(seconds=int(value))
+    if re.fullmatch(r"[0-9]+", value):
+        seconds = value.lstrip("0") or "0"
+        return min(timedelta(seconds=int(seconds)), LONGEST_WISH) if len(seconds) < 10 else LONGEST_WISH
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):  # the latter: +99999999999999999999 as its zone
@@ -155,6 +166,6 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
 
 def _named(status: int) -> str:
     try:
-        return f"{status} {HTTPStatus(status).phrase}"
+        return f"{status} {RENAMED.get(status) or HTTPStatus(status).phrase}"
     except ValueError:
         return str(status)

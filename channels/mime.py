@@ -12,7 +12,7 @@ from __future__ import annotations
 import binascii
 import html
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.headerregistry import Address
 from email.message import MIMEPart
 from email.policy import SMTP
@@ -24,17 +24,19 @@ from channels.addresses import Sender, WireAddress
 from channels.base import UNSUBSCRIBE_URL, Attachment, Export, Message
 
 MAX_SUBJECT = 500  # RFC 5322 allows any length once folded; nobody reads more
+NO_PICTURES = "The pictures were left out: the mail server takes no larger messages."
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One delivery's e-mail with two gaps, where the text and the HTML go."""
+    """One delivery's e-mail with two gaps, where the text and the HTML go; ``has_pictures`` when it shows any."""
 
     message: Message
     sender: Sender
     headers: bytes
     html: str
     parts: tuple[bytes, ...]
+    has_pictures: bool
 
     def addressed_to(self, recipient: str, address: WireAddress) -> bytes:
         """The whole e-mail for one recipient, lines ending in CRLF."""
@@ -70,7 +72,34 @@ def compose(message: Message, sender: Sender) -> Mail:
     body = _multipart("alternative", message, texts)
     body = _multipart("related", message, [body, *(_picture(export, cids[export.name]) for export in shown)])
     body = _multipart("mixed", message, [body, *(_attachment(attachment) for attachment in message.attachments)])
-    return Mail(message, sender, _common_headers(message, sender), page, tuple(bytes(body).split(gap.encode())))
+    return Mail(
+        message=message,
+        sender=sender,
+        headers=_common_headers(message, sender),
+        html=page,
+        parts=tuple(bytes(body).split(gap.encode())),
+        has_pictures=bool(shown),
+    )
+
+
+_ATTRIBUTES = r"""(?:[^>"']|"[^"]*"|'[^']*')*"""  # a quoted one may hold anything, ``>`` and ``src=`` too
+_PICTURE = re.compile(rf"""<img\b{_ATTRIBUTES}?\ssrc\s*=\s*["']?cid:(?P<name>[\w.-]+)["']?{_ATTRIBUTES}+>""")
+
+
+def without_pictures(message: Message) -> Message:
+    """The same message, smaller: in place of each picture its title and the sentence that describes it."""
+    drawn = {export.name: export for export in message.exports if export.image}
+    remarks = iter([NO_PICTURES])  # said once, where the first picture was
+
+    def in_words(picture: re.Match[str]) -> str:
+        export = drawn.get(picture["name"])
+        if export is None:
+            return picture[0]
+        words = ": ".join(filter(None, (export.title, export.text.partition("\n")[0])))
+        return "".join(f"<p>{html.escape(each)}</p>" for each in (*remarks, words))
+
+    page = _PICTURE.sub(in_words, message.html)
+    return replace(message, html=page, exports=tuple(replace(export, image=None) for export in message.exports))
 
 
 def _common_headers(message: Message, sender: Sender) -> bytes:

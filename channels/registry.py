@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, assert_never
 
 import httpx
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 KINDS = ("email", "slack", "webhook")
 
+CONNECTIONS = 512
+"""To all webhook receivers together: as many as a worker sends at once, so that slow ones keep nobody waiting."""
+
 
 class Channels:
     """Builds channels from plain values; all e-mail shares one pool, all Slack one session, all HTTP one client.
@@ -46,7 +50,7 @@ class Channels:
         http: httpx.AsyncClient | None = None,
         clock: Callable[[], datetime] = system_clock,
     ) -> None:
-        self.http = http or outbound_client(policy)
+        self.http = http or outbound_client(policy, connections=CONNECTIONS)
         self._owns_http = http is None
         self._policy = policy
         self._clock = clock
@@ -101,9 +105,10 @@ def shown(kind: str, target: str) -> str:
 
 
 def destination(kind: str, recipients: Sequence[str]) -> str:
-    """What a provider's limits apply to: ``email:smtp``, ``slack:CHANNELID``, ``webhook:host:port``.
+    """What a provider's limits apply to: ``email:smtp``, ``slack:CHANNELID``, ``webhook:host:port:ENDPOINT``.
 
-    ``recipients`` are as the channel returned them.
+    ``recipients`` are as the channel returned them. An endpoint is a digest of its URL, too short to tell the URL: the
+    slow ones of a host keep the others waiting no more than strangers would.
     """
     match kind:
         case "email":
@@ -112,7 +117,7 @@ def destination(kind: str, recipients: Sequence[str]) -> str:
             return f"slack:{recipients[0]}"
         case "webhook":
             url = parse_url(recipients[0])
-            return f"webhook:{url.host}:{url.port}"
+            return f"webhook:{url.host}:{url.port}:{sha256(recipients[0].encode()).hexdigest()[:8]}"
         case _:
             raise _unknown(kind)
 

@@ -1,9 +1,10 @@
 """Slack: one message with the first chart, every further export as a reply in its thread, attachments after them.
 
 Posting has no idempotency key at Slack, so two things keep a repeated attempt from posting twice. Progress: what is
-already posted is reported after every attempt and comes back with the next. Metadata: the main message carries the
-delivery's identity, so one that may or may not have arrived is looked for in the channel's history before it is sent
-again (where the app may read it). Why pictures travel the way they do: deploy/decisions/0004-slack-pictures.md.
+already posted is reported after every attempt and comes back with the next. Metadata: every message says which part of
+which delivery it is, so one that may or may not have arrived is looked for in the channel's history, a reply in its
+thread, before it is sent again (where the app may read them). Why pictures travel the way they do:
+deploy/decisions/0004-slack-pictures.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from channels.base import (
     Sent,
 )
 from channels.slack_api import SlackApi, SlackSession
-from channels.slack_blocks import Block, fallback, main_blocks, reply_blocks
+from channels.slack_blocks import Block, fallback, main_blocks, main_text, reply_blocks, reply_text
 from channels.slack_errors import SlackTrouble
 from channels.slack_target import SLACK_API_URL, parse_channel
 
@@ -67,7 +68,7 @@ class SlackChannel:
         thread = Thread.resumed(recipient, message.progress.get(recipient, {}))
         try:
             if thread.uncertain:
-                await self._look_for_main(message, recipient, thread)
+                await self._look_back(message, recipient, thread)
             if thread.ts is None:
                 await self._post_main(message, recipient, thread)
             await self._post_replies(message, recipient, thread)
@@ -75,16 +76,19 @@ class SlackChannel:
             return RecipientResult(recipient, trouble.outcome, thread.progress())
         return RecipientResult(recipient, Sent(provider_id=thread.ts), thread.progress())
 
-    async def _look_for_main(self, message: Message, recipient: str, thread: Thread) -> None:
-        """Find the message an earlier attempt may have posted; without the right to read, it is posted again."""
+    async def _look_back(self, message: Message, recipient: str, thread: Thread) -> None:
+        """Find what an earlier attempt may have posted; without the right to read, it is posted again."""
         identity = message.identity(recipient)
         try:
-            ts = await self._api.find_message(thread.channel, lambda posted: _identity_of(posted) == identity)
+            if thread.ts is None:
+                thread.ts = await self._api.find_message(thread.channel, lambda posted: _part_of(posted, identity) == 0)
+            if thread.ts is not None:
+                posted = await self._api.thread(thread.channel, thread.ts)
+                thread.replies = max(thread.replies, _last_part(posted, identity, message))
         except SlackTrouble as trouble:
             if not isinstance(trouble.outcome, PermanentFailure):
-                raise
-            ts = None
-        thread.ts, thread.uncertain = ts, False
+                raise trouble.of_a_look_back() from trouble
+        thread.uncertain = False
 
     async def _post_main(self, message: Message, recipient: str, thread: Thread) -> None:
         first = message.exports[0] if message.exports else None
@@ -94,6 +98,7 @@ class SlackChannel:
             posted = await self._post(
                 lambda shown: main_blocks(message, recipient, shown, lost=lost),
                 picture,
+                plain=main_text(message, recipient),
                 channel=thread.channel,
                 text=fallback(message.subject),
                 metadata=_metadata(message.identity(recipient), part=0),
@@ -106,28 +111,39 @@ class SlackChannel:
 
     async def _post_replies(self, message: Message, recipient: str, thread: Thread) -> None:
         """Whatever of the further exports and the attachments is not in the thread yet, in order."""
-        parts: list[Export | Attachment] = [*message.exports[1:], *message.attachments]
-        remaining = parts[thread.replies :]
+        remaining = _replies_of(message)[thread.replies :]
         # All before the first reply: Slack looks at the later ones while the earlier ones are posted
         pictures = [await self._upload_picture(part) if isinstance(part, Export) else None for part in remaining]
         for part, picture in zip(remaining, pictures, strict=True):
-            if isinstance(part, Export):
-                await self._reply(part, picture, thread, message.identity(recipient))
-            else:
-                await self._attach(part, thread)
+            try:
+                await self._reply(
+                    part, picture, thread, _metadata(message.identity(recipient), part=thread.replies + 1)
+                )
+            except SlackTrouble as trouble:
+                thread.uncertain = trouble.perhaps_done
+                raise
             thread.replies += 1
 
-    async def _reply(self, export: Export, picture: str | None, thread: Thread, identity: str) -> None:
+    async def _reply(
+        self, part: Export | Attachment, picture: str | None, thread: Thread, metadata: dict[str, Any]
+    ) -> None:
+        if isinstance(part, Export):
+            await self._post_export(part, picture, thread, metadata)
+        else:
+            await self._attach(part, thread, metadata)
+
+    async def _post_export(self, export: Export, picture: str | None, thread: Thread, metadata: dict[str, Any]) -> None:
         await self._post(
             lambda shown: reply_blocks(export, shown, lost=export.image is not None),
             picture,
+            plain=reply_text(export),
             channel=thread.channel,
             thread_ts=thread.ts,
             text=fallback(export.title),
-            metadata=_metadata(identity, part=thread.replies + 1),
+            metadata=metadata,
         )
 
-    async def _attach(self, attachment: Attachment, thread: Thread) -> None:
+    async def _attach(self, attachment: Attachment, thread: Thread, metadata: dict[str, Any]) -> None:
         """Into the thread; where Slack does not let us, a line says that something is missing."""
         try:
             file_id = await self._api.upload(attachment.filename, attachment.content)
@@ -136,9 +152,25 @@ class SlackChannel:
             if not isinstance(trouble.outcome, PermanentFailure):
                 raise
             text = fallback(f"{attachment.filename} could not be attached. {trouble.outcome.reason}")
-            await self._api.post_message(channel=thread.channel, thread_ts=thread.ts, text=text)
+            await self._api.post_message(channel=thread.channel, thread_ts=thread.ts, text=text, metadata=metadata)
 
-    async def _post(self, blocks: Callable[[str | None], list[Block]], picture: str | None, **fields: Any) -> Block:
+    async def _post(
+        self, blocks: Callable[[str | None], list[Block]], picture: str | None, *, plain: str, **fields: Any
+    ) -> Block:
+        """Post with blocks; where they are refused, once more at once without: what counts is what they say.
+
+        That refusal, too, is definite.
+        """
+        try:
+            return await self._post_blocks(blocks, picture, **fields)
+        except SlackTrouble as trouble:
+            if not trouble.blocks_refused:
+                raise
+        return await self._api.post_message(**(fields | {"text": plain}))
+
+    async def _post_blocks(
+        self, blocks: Callable[[str | None], list[Block]], picture: str | None, **fields: Any
+    ) -> Block:
         """Post with the picture, waiting a little while Slack still looks at it; in the end without it.
 
         A refusal for the picture is definite: nothing was posted, so posting again repeats nothing.
@@ -154,20 +186,29 @@ class SlackChannel:
         return await self._api.post_message(blocks=blocks(None), **fields)
 
     async def _upload_picture(self, export: Export) -> str | None:
-        """The new file's id; None without a picture, and when Slack does not take it: the text goes on alone."""
+        """The new file's id; None without a picture, and when Slack does not take it: the text goes on alone.
+
+        Where Slack only asks to come later, text and picture both do.
+        """
         if export.image is None:
             return None
         try:
             file_id = await self._api.upload(f"{export.name}.png", export.image)
             await self._api.complete(file_id, export.title)
-        except SlackTrouble:
+        except SlackTrouble as trouble:
+            if trouble.put_off:
+                raise
             return None
         return file_id
 
 
 @dataclass(slots=True)
 class Thread:
-    """How far one recipient's delivery has come. ``uncertain``: the main message may have been posted."""
+    """How far one recipient's delivery has come: the main message's ``ts``, and how many replies are in its thread.
+
+    ``uncertain``: what follows (the main message, or the reply after those counted) may have been posted all the same,
+    and of an attempt that left no word so may all the rest.
+    """
 
     channel: str
     ts: str | None = None
@@ -176,27 +217,45 @@ class Thread:
 
     @classmethod
     def resumed(cls, recipient: str, progress: Progress) -> Thread:
-        ts = progress.get("ts")
         return cls(
             channel=progress.get("channel", recipient),
-            ts=ts,
+            ts=progress.get("ts"),
             replies=int(progress.get("replies", 0)),
-            uncertain=ts is None and bool(progress.get("uncertain")),
+            uncertain=bool(progress.get("uncertain")),
         )
 
     def progress(self) -> Progress | None:
-        if self.ts is not None:
-            return {"ts": self.ts, "channel": self.channel, "replies": self.replies}
-        return {"uncertain": True} if self.uncertain else None
+        doubt: Progress = {"uncertain": True} if self.uncertain else {}
+        if self.ts is None:
+            return doubt or None
+        return {"ts": self.ts, "channel": self.channel, "replies": self.replies, **doubt}
+
+
+def _replies_of(message: Message) -> list[Export | Attachment]:
+    """Part 1, 2, 3 … of a delivery; part 0 is the main message."""
+    return [*message.exports[1:], *message.attachments]
 
 
 def _metadata(identity: str, *, part: int) -> dict[str, Any]:
     return {"event_type": EVENT_TYPE, "event_payload": {"identity": identity, "part": part}}
 
 
-def _identity_of(posted: Mapping[str, Any]) -> str | None:
+def _part_of(posted: Mapping[str, Any], identity: str) -> int | None:
+    """Which part of this delivery a message is marked as; None: of none."""
     metadata = posted.get("metadata") or {}
-    if metadata.get("event_type") != EVENT_TYPE:
+    payload = metadata.get("event_payload") or {}
+    if metadata.get("event_type") != EVENT_TYPE or payload.get("identity") != identity:
         return None
-    identity: str | None = metadata.get("event_payload", {}).get("identity")
-    return identity
+    part = payload.get("part")
+    return part if isinstance(part, int) else None
+
+
+def _last_part(posted: Sequence[Mapping[str, Any]], identity: str, message: Message) -> int:
+    """How far a thread goes. Parts are posted in order, so one that is missing before it was taken away by a person.
+
+    An attachment bears no mark, as Slack posts it by itself: its name has to do.
+    """
+    named = {part.filename: n for n, part in enumerate(_replies_of(message), 1) if isinstance(part, Attachment)}
+    marked = (_part_of(each, identity) or 0 for each in posted)
+    attached = (named.get(file.get("name"), 0) for each in posted for file in each.get("files", []))
+    return max((*marked, *attached), default=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -58,13 +58,13 @@ class SlackApi:
         Source: docs.slack.dev/messaging/working-with-files, "Uploading files".
         """
         client = self._connected()
-        place = await _answer(client.files_getUploadURLExternal(filename=filename, length=len(content)))
+        place = await _harmless(client.files_getUploadURLExternal(filename=filename, length=len(content)))
         try:
             async with self._session.open().post(place["upload_url"], data=content, allow_redirects=False) as response:
                 if response.status != 200:
                     raise SlackTrouble(TransientFailure(f"Slack did not take a file ({response.status})."))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise trouble_of(error) from error
+            raise trouble_of(error).of_a_harmless_call() from error
         return str(place["file_id"])
 
     async def complete(
@@ -80,20 +80,17 @@ class SlackApi:
 
         Source: docs.slack.dev/reference/methods/conversations.history.
         """
-        client, cursor = self._connected(), None
-        for _ in range(HISTORY_PAGES):
-            page = await _answer(
-                client.conversations_history(
-                    channel=channel, include_all_metadata=True, limit=HISTORY_PAGE, cursor=cursor
-                )
-            )
-            for message in page.get("messages", []):
-                if matches(message):
-                    return str(message["ts"])
-            cursor = page.get("response_metadata", {}).get("next_cursor") or None
-            if cursor is None:
-                break
+        async for message in _listed(self._connected().conversations_history, channel=channel):
+            if matches(message):
+                return str(message["ts"])
         return None
+
+    async def thread(self, channel: str, ts: str) -> list[Mapping[str, Any]]:
+        """The message and its replies, the oldest first; of a long thread the first few pages.
+
+        Source: docs.slack.dev/reference/methods/conversations.replies.
+        """
+        return [message async for message in _listed(self._connected().conversations_replies, channel=channel, ts=ts)]
 
     def _connected(self) -> AsyncWebClient:
         self._client.session = self._session.open()
@@ -108,3 +105,33 @@ async def _answer(call: Awaitable[Any]) -> dict[str, Any]:
     except (AttributeError, ValueError, LookupError) as error:  # the SDK stumbles over JSON that is no object
         raise trouble_of(error) from error
     return answer
+
+
+async def _harmless(call: Awaitable[Any]) -> dict[str, Any]:
+    """The answer of a call that posts nothing."""
+    try:
+        return await _answer(call)
+    except SlackTrouble as trouble:
+        raise trouble.of_a_harmless_call() from trouble
+
+
+async def _listed(read: Callable[..., Awaitable[Any]], **where: str) -> AsyncIterator[Mapping[str, Any]]:
+    """The messages of a few pages, with their metadata.
+
+    Slack lets some apps read one page of 15 a minute: a limit after the first page ends the list, as who came back
+    later would start from the first page and get no further.
+    Source: api.slack.com/changelog/2025-05-terms-rate-limit-update-and-faq.
+    """
+    cursor = None
+    for number in range(HISTORY_PAGES):
+        try:
+            page = await _harmless(read(include_all_metadata=True, limit=HISTORY_PAGE, cursor=cursor, **where))
+        except SlackTrouble as trouble:
+            if number and trouble.put_off:
+                return
+            raise
+        for message in page.get("messages", []):
+            yield message
+        cursor = page.get("response_metadata", {}).get("next_cursor") or None
+        if cursor is None:
+            return

@@ -1,13 +1,15 @@
 """A message in Block Kit, cut to Slack's limits before it is sent.
 
 Sources: docs.slack.dev/reference/block-kit/blocks (header 150 characters, section 3,000, 50 blocks a message),
-docs.slack.dev/messaging/formatting-message-text (escaping). All blocks together may hold about 13,200 characters of
+docs.slack.dev/messaging/formatting-message-text (escaping), docs.slack.dev/reference/methods/chat.postMessage (text
+4,000). All blocks together may hold about 13,200 characters of
 JSON, which Slack does not document: github.com/slackapi/bolt-js/issues/2509.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +22,10 @@ MAX_SECTION = 3000
 MAX_ALT_TEXT = 2000
 MAX_TOTAL = 13_000
 MAX_FALLBACK = 3000
+MAX_TEXT = 4000  # a longer text without blocks becomes several messages, of which only one is marked
+
+CUT = "Cut here: Slack takes no longer messages."
+NO_CHART = "The chart could not be shown here."
 
 Block = dict[str, Any]
 
@@ -35,8 +41,18 @@ def reply_blocks(export: Export, picture: str | None, *, lost: bool = False) -> 
     """One further export: title, text or what is wrong with it, chart."""
     title = one_line(export.title) or export.name
     head: list[Block] = [{"type": "section", "text": _markdown(f"*{escape(_cut(title, MAX_HEADER))}*")}]
-    text = f"⚠ {export.error}" if export.error else export.text
-    return _fitted(head, text, _picture(export, picture, lost=lost))
+    return _fitted(head, _words(export), _picture(export, picture, lost=lost))
+
+
+def main_text(message: Message, recipient: str) -> str:
+    """The main message where its blocks are refused: the same words in one plain text."""
+    drawn = bool(message.exports and message.exports[0].image)
+    return _plain_text(one_line(message.subject) or "Paperround", message.text_for(recipient), drawn=drawn)
+
+
+def reply_text(export: Export) -> str:
+    """One further export where its blocks are refused."""
+    return _plain_text(one_line(export.title) or export.name, _words(export), drawn=export.image is not None)
 
 
 def fallback(text: str) -> str:
@@ -48,16 +64,34 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def _words(export: Export) -> str:
+    return f"⚠ {export.error}" if export.error else export.text
+
+
+def _plain_text(title: str, text: str, *, drawn: bool) -> str:
+    head = f"*{escape(_cut(_decodable(title), MAX_HEADER))}*\n"
+    tail = f"\n_{NO_CHART}_" if drawn else ""
+    shown, room = escape(_decodable(text).rstrip()), MAX_TEXT - len(head) - len(tail)
+    if len(shown) > room:
+        tail = f"\n_{CUT}_{tail}"
+        shown = _without_half_an_entity(shown[: MAX_TEXT - len(head) - len(tail)])
+    return head + shown + tail
+
+
+def _without_half_an_entity(escaped: str) -> str:
+    return re.sub(r"&[a-z]*\Z", "", escaped)
+
+
 def _picture(export: Export, picture: str | None, *, lost: bool) -> list[Block]:
     if picture is not None:
         alt_text = _cut(one_line(f"{export.title}. {export.text}"), MAX_ALT_TEXT)
         return [{"type": "image", "slack_file": {"id": picture}, "alt_text": alt_text}]
-    return [_note("The chart could not be shown here.")] if lost else []
+    return [_note(NO_CHART)] if lost else []
 
 
 def _fitted(head: list[Block], text: str, tail: list[Block]) -> list[Block]:
     """As many sections of the text as go between head and tail, and a note where it was cut."""
-    cut = _note("Cut here: Slack takes no longer messages.")
+    cut = _note(CUT)
     blocks = list(head)
     for section in _sections(text):
         grown = [*blocks, section]
@@ -85,9 +119,14 @@ def _section(piece: str) -> Iterator[Block]:
 
 def _short_lines(text: str) -> Iterator[str]:
     longest = MAX_SECTION // 6  # escaping makes one character five at most
-    for line in text.encode("utf-8", "replace").decode().splitlines(keepends=True):
+    for line in _decodable(text).splitlines(keepends=True):
         for start in range(0, len(line), longest):
             yield escape(line[start : start + longest])
+
+
+def _decodable(text: str) -> str:
+    """Without lone surrogates, which no JSON in UTF-8 can carry."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _size(blocks: Sequence[Block]) -> int:

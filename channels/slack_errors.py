@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -53,12 +54,17 @@ TROUBLE = frozenset(
     | {"org_login_required", "external_channel_migrating"}
 )
 PERHAPS_DONE = frozenset({"internal_error", "fatal_error"})  # "some aspect of the operation may have succeeded"
+BLOCKS_REFUSED = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"})
+
+# Slack counts calls by the minute: half of one is long enough for the count to fall, and soon enough for a message
+COME_BACK_AFTER = timedelta(seconds=30)
 
 
 class SlackTrouble(Exception):
     """A call that did not succeed. ``perhaps_done``: it may have taken effect all the same.
 
     ``picture_refused``: the message was refused for its picture alone, which Slack has not finished looking at.
+    ``blocks_refused``: for what its blocks are; its text may still be welcome.
     """
 
     def __init__(
@@ -67,11 +73,30 @@ class SlackTrouble(Exception):
         *,
         perhaps_done: bool = False,
         picture_refused: bool = False,
+        blocks_refused: bool = False,
     ) -> None:
         super().__init__(outcome.reason)
         self.outcome = outcome
         self.perhaps_done = perhaps_done
         self.picture_refused = picture_refused
+        self.blocks_refused = blocks_refused
+
+    @property
+    def put_off(self) -> bool:
+        """Slack only asked to come later."""
+        return isinstance(self.outcome, TransientFailure) and self.outcome.put_off
+
+    def of_a_harmless_call(self) -> SlackTrouble:
+        """The same for a call that posts nothing: whatever became of it, nothing was handed over."""
+        if isinstance(self.outcome, TransientFailure) and self.outcome.uncertain:
+            return SlackTrouble(TransientFailure("Slack did not answer."))
+        return SlackTrouble(self.outcome)
+
+    def of_a_look_back(self) -> SlackTrouble:
+        """The same for a look at what an earlier attempt posted: that stays as uncertain as it was."""
+        if isinstance(self.outcome, TransientFailure):
+            return SlackTrouble(replace(self.outcome, uncertain=True))
+        return self
 
 
 def trouble_of(error: Exception) -> SlackTrouble:
@@ -93,7 +118,9 @@ def _refused(response: Any) -> SlackTrouble:
     code = data.get("error") if isinstance(data, Mapping) else None
     if status == 429 or code in RATE_LIMITED:
         wish = _seconds(response.headers.get("Retry-After"))
-        return SlackTrouble(TransientFailure("Slack asks for fewer messages.", retry_after=wish))
+        return SlackTrouble(
+            TransientFailure("Slack asks for fewer messages.", retry_after=wish or COME_BACK_AFTER, put_off=True)
+        )
     if not isinstance(data, Mapping) or not isinstance(code, str) or not re.fullmatch(r"\w{1,60}", code):
         return _unreadable(status)
     return refused_with(code, data)
@@ -110,7 +137,11 @@ def refused_with(code: str, data: Mapping[str, Any]) -> SlackTrouble:
         return SlackTrouble(PermanentFailure(reason, target_gone=True))
     details = str(data.get("errors", "")) + str(data.get("response_metadata", ""))
     picture_refused = code == "invalid_blocks" and ("slack_file" in details or "slack file" in details)
-    return SlackTrouble(PermanentFailure(f"Slack refused the message ({code})."), picture_refused=picture_refused)
+    return SlackTrouble(
+        PermanentFailure(f"Slack refused the message ({code})."),
+        picture_refused=picture_refused,
+        blocks_refused=code in BLOCKS_REFUSED,
+    )
 
 
 def _unreadable(status: int | None) -> SlackTrouble:

@@ -22,7 +22,7 @@ from aiosmtplib import SMTPException, SMTPResponseException, SMTPServerDisconnec
 from channels.addresses import WireAddress
 from channels.base import Outcome, PermanentFailure, Sent, TransientFailure
 from channels.dialling import tls_context
-from channels.smtp_replies import NoTls, outcome_of_reply, unreachable
+from channels.smtp_replies import NoTls, TooLarge, is_gibberish, outcome_of_reply, unreachable
 from channels.smtp_url import SmtpServer
 
 COMMAND_LIMIT = 30.0
@@ -154,7 +154,7 @@ class Line:
         if _cancellations() > self._cancellations:
             raise asyncio.CancelledError
 
-    async def hand_over(self, envelope: Envelope, payload: bytes) -> Outcome:
+    async def hand_over(self, envelope: Envelope, payload: bytes) -> Outcome | TooLarge:
         """One mail to one recipient. ``payload`` has CRLF line ends."""
         self.check_cancelled()
         if self._unreachable is not None:
@@ -165,7 +165,7 @@ class Line:
         except (SMTPException, OSError) as error:
             return await self._lost(error, envelope, payload)
 
-    async def _lost(self, error: Exception, envelope: Envelope, payload: bytes) -> Outcome:
+    async def _lost(self, error: Exception, envelope: Envelope, payload: bytes) -> Outcome | TooLarge:
         """No connection, or one that died before the payload."""
         connected = self._client is not None
         self.hang_up()
@@ -197,7 +197,7 @@ class Line:
             self._client = await self._pool.open()
         return self._client
 
-    async def _transaction(self, client: aiosmtplib.SMTP, envelope: Envelope, payload: bytes) -> Outcome:
+    async def _transaction(self, client: aiosmtplib.SMTP, envelope: Envelope, payload: bytes) -> Outcome | TooLarge:
         """MAIL, RCPT, DATA. A reply that says no is an outcome; a lost connection before the payload raises."""
         if refusal := _cannot_take(client, envelope, payload):
             return refusal
@@ -209,13 +209,15 @@ class Line:
             if reply.code != 354:
                 raise aiosmtplib.SMTPDataError(reply.code, reply.message)
         except SMTPResponseException as error:
+            if is_gibberish(error):
+                raise
             if error.code == 421 and self._kept:
                 raise SMTPServerDisconnected("The kept connection was about to close") from error
             await self._start_over(client)
             return outcome_of_reply(error)
         return await self._payload(client, payload)
 
-    async def _payload(self, client: aiosmtplib.SMTP, payload: bytes) -> Outcome:
+    async def _payload(self, client: aiosmtplib.SMTP, payload: bytes) -> Outcome | TooLarge:
         if client.protocol is None:
             raise SMTPServerDisconnected("Lost before the payload")
         client.protocol.write(_LEADING_DOT.sub(b"..", payload) + b".\r\n")
@@ -247,15 +249,18 @@ async def _greet(client: aiosmtplib.SMTP) -> None:
         await client.helo()
 
 
-def _cannot_take(client: aiosmtplib.SMTP, envelope: Envelope, payload: bytes) -> PermanentFailure | None:
+def _cannot_take(client: aiosmtplib.SMTP, envelope: Envelope, payload: bytes) -> PermanentFailure | TooLarge | None:
     """What the server said beforehand that it does not take."""
     if envelope.recipient.smtputf8 and not client.supports_extension("smtputf8"):
         return PermanentFailure("This mail server cannot deliver to addresses with non-ASCII letters before the @.")
     limit = client.esmtp_extensions.get("size", "")
     if limit.isdigit() and 0 < int(limit) < len(payload):
-        sizes = f"{len(payload) / 1e6:.1f} MB where the mail server takes {int(limit) / 1e6:.1f} MB"
-        return PermanentFailure(f"The message is too large: {sizes}; show less or attach less.")
+        return TooLarge(f"The message is larger than the {_size(int(limit))} that the mail server takes")
     return None
+
+
+def _size(octets: int) -> str:
+    return f"{octets / 1e6:.1f} MB" if octets >= 100_000 else f"{octets / 1e3:.0f} kB"
 
 
 def _options(client: aiosmtplib.SMTP, envelope: Envelope, payload: bytes) -> list[str]:

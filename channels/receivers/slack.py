@@ -1,7 +1,8 @@
 """As much of Slack's Web API as the channel uses: messages in threads, uploads, and its ways of saying no.
 
 Sources: docs.slack.dev/reference/methods (chat.postMessage, files.getUploadURLExternal, files.completeUploadExternal,
-conversations.history, auth.test) and docs.slack.dev/reference/block-kit/blocks for the limits it enforces.
+conversations.history, conversations.replies, auth.test) and docs.slack.dev/reference/block-kit/blocks for the limits
+it enforces.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from aiohttp import web
 from channels.receivers.site import Site
 
 FIRST_TS = 1_700_000_000
+MAX_TEXT = 4000  # Slack itself breaks a longer one into several messages, which nobody wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +74,17 @@ class _Refusal(Exception):
 class SlackReceiver:
     """``async with SlackReceiver(tokens=…) as receiver``: give the channel ``receiver.url``; see ``receiver.messages``.
 
-    ``picture_refusals``: how many messages Slack refuses because a new picture is not ready. ``calls`` names the
-    methods asked for, in order.
+    ``picture_refusals``: how many messages Slack refuses because a new picture is not ready. ``page``: how many it
+    lists at most. ``calls`` names the methods asked for, in order.
     """
 
     def __init__(self, *, tokens: tuple[str, ...] = (), picture_refusals: int = 0) -> None:
         self.messages: list[PostedMessage] = []
         self.files: dict[str, UploadedFile] = {}
         self.calls: list[str] = []
+        self.picture_refusals = picture_refusals
+        self.page = 1000
         self._tokens = tokens
-        self._picture_refusals = picture_refusals
         self._scripted: dict[str, list[SlackReply | None]] = defaultdict(list)
         self._site = Site()
 
@@ -168,12 +171,16 @@ class SlackReceiver:
                 return self._complete_upload(given)
             case "conversations.history":
                 return self._history(given)
+            case "conversations.replies":
+                return self._replies(given)
             case _:
                 raise _Refusal("unknown_method")
 
     def _post_message(self, given: dict[str, Any]) -> dict[str, Any]:
         blocks = given.get("blocks", [])
         _check_limits(blocks)
+        if not blocks and not 0 < len(given.get("text", "")) <= MAX_TEXT:
+            raise _Refusal("msg_too_long" if given.get("text") else "no_text")
         for block in blocks:
             if block["type"] == "image":
                 self._check_picture(block)
@@ -195,7 +202,7 @@ class SlackReceiver:
 
     def _new_upload(self, given: dict[str, Any]) -> dict[str, Any]:
         file_id = f"F{len(self.files):09d}"
-        refusals = self._picture_refusals
+        refusals = self.picture_refusals
         self.files[file_id] = UploadedFile(file_id, given["filename"], int(given["length"]), refusals=refusals)
         return {"file_id": file_id, "upload_url": f"{self._site.url}/upload/{file_id}"}
 
@@ -213,14 +220,31 @@ class SlackReceiver:
 
     def _history(self, given: dict[str, Any]) -> dict[str, Any]:
         wanted = [message for message in reversed(self.main_messages()) if message.channel == given["channel"]]
+        return self._listed([_as_listed(message, given) for message in wanted], given)
+
+    def _replies(self, given: dict[str, Any]) -> dict[str, Any]:
+        place = given["channel"], given["ts"]
+        parents = [message for message in self.main_messages() if (message.channel, message.ts) == place]
+        if not parents:
+            raise _Refusal("thread_not_found")
+        listed = [_as_listed(message, given) for message in [*parents, *self.thread(given["ts"])]]
+        # Slack posts a file that was shared by itself, in a message without metadata
+        shared = [file for file in self.files.values() if place in file.shares]
+        listed += [{"type": "message", "files": [{"id": file.id, "name": file.filename}]} for file in shared]
+        return self._listed(listed, given)
+
+    def _listed(self, found: list[dict[str, Any]], given: dict[str, Any]) -> dict[str, Any]:
         start = int(given.get("cursor") or 0)
-        limit = int(given.get("limit", 100))
-        following = str(start + limit) if start + limit < len(wanted) else ""
-        page = [_as_history(message, given) for message in wanted[start : start + limit]]
-        return {"messages": page, "has_more": bool(following), "response_metadata": {"next_cursor": following}}
+        end = start + min(int(given.get("limit", 100)), self.page)
+        following = str(end) if end < len(found) else ""
+        return {
+            "messages": found[start:end],
+            "has_more": bool(following),
+            "response_metadata": {"next_cursor": following},
+        }
 
 
-def _as_history(message: PostedMessage, given: Mapping[str, Any]) -> dict[str, Any]:
+def _as_listed(message: PostedMessage, given: Mapping[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {"type": "message", "ts": message.ts, "text": message.text}
     if given.get("include_all_metadata") in ("1", "true", True) and message.metadata:
         shown["metadata"] = message.metadata

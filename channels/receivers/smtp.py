@@ -35,9 +35,10 @@ class SmtpReceiver:
     """``async with SmtpReceiver() as receiver``: see ``receiver.mails``.
 
     ``tls`` offers STARTTLS, or speaks TLS from the first byte with ``implicit_tls``; ``users`` (name to password) makes
-    logging in a must. How it misbehaves: ``refuse`` maps an address to its RCPT reply, for good; ``mail_replies`` and
-    ``data_replies`` are used up one a transaction; ``drops`` names stages (``connect MAIL RCPT DATA dot``) at which the
-    connection is cut, once each.
+    logging in a must; ``tells_size`` announces ``size_limit`` beforehand. How it misbehaves: ``refuse`` maps an address
+    to its RCPT reply, for good; ``mail_replies``, ``start_replies`` (to DATA) and ``data_replies`` (to the final dot)
+    are used up one a transaction, and a 421 closes the connection; ``drops`` names stages at which it is cut, once
+    each: ``connect MAIL RCPT DATA dot kept QUIT``, where ``dot`` loses the mail, and ``kept`` only the answer.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class SmtpReceiver:
         users: Mapping[str, str] | None = None,
         smtputf8: bool = True,
         size_limit: int = SIZE_LIMIT,
+        tells_size: bool = True,
     ) -> None:
         self.mails: list[ReceivedMail] = []
         self.refuse: dict[str, str] = {}
         self.mail_replies: list[str] = []
+        self.start_replies: list[str] = []
         self.data_replies: list[str] = []
         self.drops: list[str] = []
         self.connections = 0
@@ -61,6 +64,7 @@ class SmtpReceiver:
         self._users = dict(users or {})
         self._smtputf8 = smtputf8
         self._size_limit = size_limit
+        self._tells_size = tells_size
         self._server: asyncio.Server | None = None
         self.sessions: set[_Connection] = set()
 
@@ -114,7 +118,8 @@ class SmtpReceiver:
         self, _: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        return [line for line in responses if self._users or not line.startswith("250-AUTH")]
+        hidden = [*([] if self._users else ["250-AUTH"]), *([] if self._tells_size else ["250-SIZE"])]
+        return [line for line in responses if not line.startswith(tuple(hidden))]
 
     async def handle_MAIL(  # noqa: N802
         self, server: _Connection, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -151,6 +156,7 @@ class SmtpReceiver:
                     secure=self._implicit_tls or session.ssl is not None,
                 )
             )
+            await server.drop_at("kept")
         return reply
 
 
@@ -180,7 +186,19 @@ class _Connection(SMTP):
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
         await self.drop_at("DATA")
+        if self._receiver.start_replies:
+            await self.push(self._receiver.start_replies.pop(0))
+            return
         await super().smtp_DATA(arg)
+
+    async def smtp_QUIT(self, arg: str) -> None:  # noqa: N802
+        await self.drop_at("QUIT")
+        await super().smtp_QUIT(arg)
+
+    async def push(self, status: Any) -> None:
+        await super().push(status)
+        if str(status).startswith("421") and self.transport is not None:
+            self.transport.close()
 
     async def drop_at(self, stage: str) -> None:
         if self._dropping(stage):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -32,8 +34,8 @@ class ReceivedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. ``reset`` cuts the connection instead; ``drip`` sends the body's bytes one by one, ``drip`` seconds
-    apart; ``delay`` comes before anything."""
+    """One answer. ``reset`` resets the connection instead (TCP RST); ``drip`` sends the body's bytes one by one,
+    ``drip`` seconds apart; ``delay`` comes before anything."""
 
     status: int = 204
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -94,10 +96,17 @@ class WebhookReceiver:
         return True
 
 
+def _reset(transport: asyncio.Transport) -> None:
+    """Close without lingering, which is what makes the kernel answer RST instead of FIN (socket(7))."""
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
 async def _answer(request: web.Request, reply: Reply) -> web.StreamResponse:
     await asyncio.sleep(reply.delay)
     if reply.reset and request.transport is not None:
-        request.transport.abort()
+        _reset(request.transport)
     if not reply.drip:
         return web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
     response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))

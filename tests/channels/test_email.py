@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from channels.base import Message, PermanentFailure, Sent, TransientFailure
+from channels.base import Export, Message, PermanentFailure, Sent, TransientFailure
 from channels.email import EmailChannel, SmtpServer
+from channels.mime import NO_PICTURES
 from channels.receivers import SmtpReceiver
 from channels.smtp_url import Tls
 from tests.channels.benches import SENDER, an_email_channel
 from tests.channels.conftest import Certificates, a_message, served
 
+NO_SMTP = "What answers there does not speak SMTP; check the mail server's host and port."
 ANN, BEN, CEM = "ann@example.com", "ben@example.com", "cem@example.com"
 
 
@@ -252,18 +254,127 @@ async def test_an_answer_that_is_no_smtp_is_transient(message: Message) -> None:
         [outcome] = await outcomes(channel, message, ANN)
         await channel.aclose()
 
-    assert isinstance(outcome, TransientFailure)
+    assert outcome == TransientFailure(NO_SMTP)
 
 
-async def test_a_mail_larger_than_the_server_takes_is_not_even_offered(message: Message) -> None:
-    async with SmtpReceiver(size_limit=1000) as receiver:
-        channel = an_email_channel(receiver.port)
-        [outcome] = await outcomes(channel, message, ANN)
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (b"MAIL", TransientFailure(NO_SMTP)),
+        (b"dot", TransientFailure("The mail server took the message but did not confirm it.", uncertain=True)),
+    ],
+)
+async def test_gibberish_in_mid_session_ends_the_connection(
+    message: Message, stage: bytes, expected: TransientFailure
+) -> None:
+    connections = 0
+
+    async def derailed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(b"220 hello\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"DATA"):
+                writer.write(b"354 go on\r\n")
+                await reader.readuntil(b"\r\n.\r\n")
+                line = b"dot"
+            derails = connections == 1 and line.startswith(stage)
+            writer.write(b"out of paper\r\n" if derails else b"250 OK\r\n")
+
+    async with served(derailed) as port:
+        channel = an_email_channel(port)
+        results = await outcomes(channel, message, ANN, BEN)
         await channel.aclose()
 
+    assert results == [expected, Sent(provider_id="OK")]
+    assert connections == 2
+
+
+# More than the server takes: once more without pictures
+
+LARGE = Export(name="orders", title="Orders", text="118", image=bytes(100_000))
+
+
+@pytest.mark.parametrize("tells_size", [True, False])
+async def test_a_mail_that_is_too_large_goes_out_without_pictures(tells_size: bool) -> None:
+    message = a_message(exports=(LARGE,))
+    async with SmtpReceiver(size_limit=10_000, tells_size=tells_size) as receiver:
+        channel = an_email_channel(receiver.port)
+        results = await outcomes(channel, message, ANN, BEN)
+        await channel.aclose()
+
+    assert [type(outcome) for outcome in results] == [Sent, Sent]
+    assert receiver.connections == 1
+    for mail, recipient in zip(receiver.mails, [ANN, BEN], strict=True):
+        body = mail.message.get_body(("html",))
+        assert body is not None
+        assert NO_PICTURES in body.get_content()
+        assert mail.message["message-id"] == f"<{message.identity(recipient)}@paperround.example>"
+
+
+@pytest.mark.parametrize("reply", ["552 5.3.4 Too big", "552 5.2.3 Too big", "552 Too big", "523 5.2.3 Too big"])
+@pytest.mark.parametrize("stage", ["MAIL", "DATA", "dot"])
+async def test_a_server_that_says_too_large_is_given_a_smaller_mail(
+    channel: EmailChannel, receiver: SmtpReceiver, message: Message, stage: str, reply: str
+) -> None:
+    {"MAIL": receiver.mail_replies, "DATA": receiver.start_replies, "dot": receiver.data_replies}[stage].append(reply)
+
+    [outcome] = await outcomes(channel, message, ANN)
+
+    assert isinstance(outcome, Sent)
+    [mail] = receiver.mails
+    assert "multipart/related" not in [part.get_content_type() for part in mail.message.walk()]
+
+
+@pytest.mark.parametrize("reply", ["552 Mailbox full", "552 5.2.2 Mailbox full"])
+async def test_a_full_mailbox_is_offered_no_second_mail(
+    channel: EmailChannel, receiver: SmtpReceiver, message: Message, reply: str
+) -> None:
+    receiver.refuse[ANN] = reply
+
+    [outcome] = await outcomes(channel, message, ANN)
+
     assert isinstance(outcome, PermanentFailure)
-    assert "too large" in outcome.reason
+    assert "even without pictures" not in outcome.reason
+
+
+async def test_a_mailbox_with_a_limit_of_its_own_is_offered_the_smaller_mail(
+    channel: EmailChannel, receiver: SmtpReceiver, message: Message
+) -> None:
+    receiver.refuse[ANN] = "552 5.2.3 At most 10 kB for this mailbox"
+
+    assert await outcomes(channel, message, ANN) == [
+        PermanentFailure(
+            "The mail server refused the message: the message is too long for the mailbox (552 5.2.3), even without "
+            "pictures; show fewer insights in it."
+        )
+    ]
+
+
+async def test_a_mail_that_is_too_large_even_without_pictures_says_what_to_do() -> None:
+    message = a_message(exports=(LARGE,), text="word " * 60_000)
+    async with SmtpReceiver(size_limit=200_000) as receiver:
+        channel = an_email_channel(receiver.port)
+        results = await outcomes(channel, message, ANN)
+        await channel.aclose()
+
+    reason = "The message is larger than the 0.2 MB that the mail server takes, even without pictures; "
+    assert results == [PermanentFailure(f"{reason}show fewer insights in it.")]
     assert receiver.mails == []
+
+
+async def test_a_mail_without_pictures_that_is_too_large_is_not_even_offered() -> None:
+    async with SmtpReceiver(size_limit=2000) as receiver:
+        channel = an_email_channel(receiver.port)
+        results = await outcomes(channel, a_message(html="", text="word " * 1000, exports=(LARGE,)), ANN)
+        await channel.aclose()
+
+    reason = "The message is larger than the 2 kB that the mail server takes; show fewer insights in it."
+    assert results == [PermanentFailure(reason)]
+    assert receiver.mails == []
+
+
+# Whom it is for
 
 
 async def test_a_non_ascii_local_part_goes_out_where_the_server_can(

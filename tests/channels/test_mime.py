@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from channels.addresses import parse_sender, wire_address
 from channels.base import UNSUBSCRIBE_URL, Attachment, Export, Message
-from channels.mime import compose
+from channels.mime import NO_PICTURES, compose, without_pictures
 from tests.channels.conftest import PNG, SENT_AT, a_message
 
 SENDER = parse_sender("Päper Round <paper@paperround.example>")
@@ -85,6 +85,39 @@ def test_a_picture_is_inline_and_found_by_the_cid_the_html_names() -> None:
     html = text_of(mail, "html")
     for part, quote in zip(pictures, "\"'", strict=True):
         assert f"cid:{part['content-id'].strip('<>')}{quote}" in html
+
+
+def test_where_pictures_are_left_out_words_stand_and_nothing_looks_broken() -> None:
+    orders = Export("orders", "Orders & <more>", "118 > 110\n  rows below", image=PNG)
+    visits = Export("visits", "Visits", "", image=PNG)
+    page = (
+        '<p>Before</p><img alt="Orders > 110 src=cid:visits" width="9" src="cid:orders">'
+        "<table><tr><td>118</td></tr></table><img src='cid:visits'><img src=\"https://example.com/logo.png\">"
+    )
+
+    mail = read(without_pictures(a_message(exports=(orders, visits), html=page)))
+
+    assert text_of(mail, "html").rstrip("\n") == (
+        f"<p>Before</p><p>{NO_PICTURES}</p><p>Orders &amp; &lt;more&gt;: 118 &gt; 110</p>"
+        '<table><tr><td>118</td></tr></table><p>Visits</p><img src="https://example.com/logo.png">'
+    )
+    assert [part.get_content_type() for part in mail.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+
+
+def test_leaving_out_pictures_changes_neither_text_nor_identity_nor_attachments() -> None:
+    message = a_message(attachments=(Attachment("rows.csv", "text/csv", b"a;b\n"),))
+
+    whole, smaller = read(message), read(without_pictures(message))
+
+    assert smaller["message-id"] == whole["message-id"]
+    assert text_of(smaller, "plain") == text_of(whole, "plain")
+    assert [each.get_filename() for each in smaller.iter_attachments()] == ["rows.csv"]
+
+
+def test_a_mail_knows_whether_it_shows_pictures() -> None:
+    assert compose(a_message(), SENDER).has_pictures
+    assert not compose(without_pictures(a_message()), SENDER).has_pictures
+    assert not compose(a_message(html="<p>No picture is named here.</p>"), SENDER).has_pictures
 
 
 def test_without_pictures_and_attachments_it_is_a_plain_alternative() -> None:

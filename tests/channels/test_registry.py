@@ -77,7 +77,7 @@ def test_of_a_webhook_people_see_the_host_and_limits_apply_to_host_and_port() ->
         "C01|#x",
         "a@b.example",
     ]
-    assert destination("webhook", [url]) == "webhook:hooks.example.com:443"
+    assert destination("webhook", [url]) == "webhook:hooks.example.com:443:cdfe20b4"
     assert destination("slack", ["C0123456789"]) == "slack:C0123456789"
     assert destination("email", ["ann@example.com", "ben@example.com"]) == "email:smtp"
 

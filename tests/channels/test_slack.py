@@ -168,6 +168,7 @@ async def test_a_thread_resumes_with_the_next_reply(
     assert first.progress == {"ts": main.ts, "channel": CHANNEL, "replies": 1}
     assert isinstance(second.outcome, Sent)
     assert [posted.text for posted in receiver.thread(main.ts)] == ["Refunds", "Visits"]
+    assert "conversations.replies" not in receiver.calls  # what was refused need not be looked for
 
 
 async def test_a_finished_thread_is_not_posted_again(
@@ -261,6 +262,195 @@ async def test_it_is_found_behind_a_few_hundred_other_messages(
     assert receiver.calls.count("conversations.history") == 3
 
 
+async def test_where_slack_shows_one_page_a_minute_that_page_has_to_do(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message
+) -> None:
+    receiver.page = 15
+    receiver.script("chat.postMessage", SlackReply(reset=True, accept=True))
+    first = await send(channel, message)
+    receiver.messages.extend(replace(receiver.messages[0], ts=f"{n}.0", metadata=None) for n in range(1, 31))
+    receiver.script("conversations.history", None, SlackReply(error="ratelimited", status=429))
+
+    second = await send(channel, message, first)
+
+    assert isinstance(second.outcome, Sent)
+    assert receiver.calls.count("conversations.history") == 2
+
+
+@pytest.mark.parametrize("lost", LOST_ANSWERS)
+async def test_a_reply_that_may_have_arrived_is_found_in_the_thread(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message, lost: SlackReply
+) -> None:
+    receiver.script("chat.postMessage", None, lost)
+
+    first = await send(channel, message)
+    second = await send(channel, message, first)
+
+    [main] = receiver.main_messages()
+    assert first.progress == {"ts": main.ts, "channel": CHANNEL, "replies": 0, "uncertain": True}
+    assert second == RecipientResult(CHANNEL, Sent(main.ts), {"ts": main.ts, "channel": CHANNEL, "replies": 2})
+    assert [posted.text for posted in receiver.thread(main.ts)] == ["Refunds", "Visits"]
+
+
+async def test_a_reply_that_did_not_arrive_is_posted_after_looking(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message
+) -> None:
+    receiver.script("chat.postMessage", None, SlackReply(reset=True))
+
+    second = await send(channel, message, await send(channel, message))
+
+    [main] = receiver.main_messages()
+    assert isinstance(second.outcome, Sent)
+    assert receiver.calls.count("conversations.replies") == 1
+    assert [posted.text for posted in receiver.thread(main.ts)] == ["Refunds", "Visits"]
+
+
+async def test_without_the_right_to_look_a_reply_is_posted_again(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message
+) -> None:
+    receiver.script("chat.postMessage", None, SlackReply(reset=True, accept=True))
+    receiver.script("conversations.replies", SlackReply(error="missing_scope"))
+
+    second = await send(channel, message, await send(channel, message))
+
+    [main] = receiver.main_messages()
+    assert isinstance(second.outcome, Sent)
+    assert [posted.text for posted in receiver.thread(main.ts)] == ["Refunds", "Refunds", "Visits"]
+
+
+@pytest.mark.parametrize(
+    ("replies", "reason", "put_off"),
+    [
+        ([SlackReply(error="ratelimited", status=429)], "Slack asks for fewer messages.", True),
+        ([SlackReply(reset=True)] * 2, "Slack did not answer.", False),  # aiohttp reads once more by itself
+        ([SlackReply(status=500, text="?")], "Slack gave no readable answer (500).", False),
+    ],
+)
+async def test_while_a_thread_cannot_be_looked_at_its_reply_stays_uncertain(
+    channel: SlackChannel,
+    receiver: SlackReceiver,
+    message: Message,
+    replies: list[SlackReply],
+    reason: str,
+    put_off: bool,
+) -> None:
+    receiver.script("chat.postMessage", None, SlackReply(reset=True, accept=True))
+    receiver.script("conversations.replies", *replies)
+
+    first = await send(channel, message)
+    second = await send(channel, message, first)
+    third = await send(channel, message, second)
+
+    assert isinstance(second.outcome, TransientFailure)
+    assert (second.outcome.reason, second.outcome.put_off) == (reason, put_off)
+    assert second.outcome.uncertain
+    assert second.progress == first.progress
+    assert isinstance(third.outcome, Sent)
+    assert len(receiver.messages) == 3
+
+
+@pytest.mark.parametrize("posted", [1, 2, 3])
+@pytest.mark.parametrize("known", [{}, {"replies": 0}])
+async def test_of_an_attempt_that_left_no_word_everything_is_looked_for(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message, posted: int, known: dict[str, Any]
+) -> None:
+    await send(channel, message)
+    del receiver.messages[posted:]
+    [main] = receiver.main_messages()
+    place = {"ts": main.ts, "channel": CHANNEL} if known else {}
+
+    again = await send(channel, message, RecipientResult(CHANNEL, Sent(), {**place, **known, "uncertain": True}))
+
+    assert again == RecipientResult(CHANNEL, Sent(main.ts), {"ts": main.ts, "channel": CHANNEL, "replies": 2})
+    assert [each.text for each in receiver.messages] == [main.text, "Refunds", "Visits"]
+
+
+async def test_a_reply_that_a_person_deleted_is_not_posted_again(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message
+) -> None:
+    await send(channel, message)
+    del receiver.messages[1]
+
+    again = await send(channel, message, RecipientResult(CHANNEL, Sent(), {"uncertain": True}))
+
+    assert isinstance(again.outcome, Sent)
+    assert [each.text for each in receiver.messages[1:]] == ["Visits"]
+
+
+async def test_an_attachment_that_may_have_arrived_is_found_by_its_name(
+    channel: SlackChannel, receiver: SlackReceiver
+) -> None:
+    tables = [Attachment(f"{name}.csv", "text/csv", b"a,b\n") for name in ("orders", "visits")]
+    message = a_message(attachments=tuple(tables), exports=())
+    receiver.script("files.completeUploadExternal", SlackReply(reset=True, accept=True))
+
+    first = await send(channel, message)
+    second = await send(channel, message, first)
+
+    [main] = receiver.main_messages()
+    assert first.progress == {"ts": main.ts, "channel": CHANNEL, "replies": 0, "uncertain": True}
+    assert isinstance(second.outcome, Sent)
+    assert [file.filename for file in receiver.files.values() if file.shares] == ["orders.csv", "visits.csv"]
+
+
+# Blocks that are refused
+
+
+@pytest.mark.parametrize("code", ["invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"])
+async def test_refused_blocks_are_left_out_once_and_at_once(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message, code: str
+) -> None:
+    receiver.script("chat.postMessage", SlackReply(error=code), None, SlackReply(error=code))
+
+    result = await send(channel, message)
+
+    main, refunds, visits = receiver.messages
+    assert isinstance(result.outcome, Sent)
+    assert main.text == "*Sales: Größe &amp; &lt;Gewicht&gt;*\nOrders: 118\n_The chart could not be shown here._"
+    assert refunds.text == "*Refunds*\n⚠ The source took too long."
+    assert main.blocks == refunds.blocks == []
+    assert kinds(visits.blocks) == ["section", "section", "image"]
+    assert [(posted.metadata or {})["event_payload"]["part"] for posted in receiver.messages] == [0, 1, 2]
+
+
+async def test_a_text_that_is_refused_without_blocks_too_is_final(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message
+) -> None:
+    receiver.script("chat.postMessage", SlackReply(error="invalid_blocks"), SlackReply(error="msg_too_long"))
+
+    result = await send(channel, message)
+
+    assert result.outcome == PermanentFailure("Slack refused the message (msg_too_long).")
+    assert receiver.calls.count("chat.postMessage") == 2
+
+
+async def test_a_long_text_without_blocks_is_cut_to_one_message(channel: SlackChannel, receiver: SlackReceiver) -> None:
+    long = Export("long", "T" * 500, "<&>" * 20_000)
+    message = a_message(subject="S" * 500, text="line & more\n" * 5000, exports=(long, long))
+    receiver.script("chat.postMessage", SlackReply(error="invalid_blocks"), None, SlackReply(error="invalid_blocks"))
+
+    result = await send(channel, message)
+
+    assert isinstance(result.outcome, Sent)
+    for posted in receiver.messages:
+        assert len(posted.text) <= 4000
+        assert posted.text.endswith("\n_Cut here: Slack takes no longer messages._")
+
+
+async def test_when_slack_wants_fewer_uploads_the_picture_is_not_given_up(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message
+) -> None:
+    receiver.script("files.getUploadURLExternal", SlackReply(error="ratelimited", status=429))
+
+    first = await send(channel, message)
+    second = await send(channel, message, first)
+
+    assert isinstance(first.outcome, TransientFailure)
+    assert first.outcome.put_off
+    assert isinstance(second.outcome, Sent)
+    assert kinds(receiver.messages[0].blocks) == ["header", "section", "image"]
+
+
 # Saying no
 
 
@@ -291,7 +481,9 @@ async def test_these_errors_may_pass(
     assert not result.outcome.uncertain
 
 
-@pytest.mark.parametrize("code", ["msg_too_long", "invalid_blocks", "no_text", "as_user_not_supported", "brand_new"])
+@pytest.mark.parametrize(
+    "code", ["msg_too_long", "metadata_too_large", "no_text", "as_user_not_supported", "brand_new"]
+)
 async def test_every_other_error_is_final_for_this_delivery(
     channel: SlackChannel, receiver: SlackReceiver, message: Message, code: str
 ) -> None:
@@ -303,18 +495,14 @@ async def test_every_other_error_is_final_for_this_delivery(
 
 
 @pytest.mark.parametrize(
-    ("reply", "retry_after", "uncertain"),
+    ("reply", "uncertain"),
     [
-        (SlackReply(status=429, headers={"Retry-After": "30"}, error="ratelimited"), timedelta(seconds=30), False),
-        (SlackReply(status=429, headers={"Retry-After": "30"}, text="slow down"), timedelta(seconds=30), False),
-        (SlackReply(status=429, headers={"Retry-After": "soon"}, error="ratelimited"), None, False),
-        (SlackReply(error="rate_limited"), None, False),
-        (SlackReply(status=500, text="<html>"), None, False),
-        (SlackReply(status=503, error="service_unavailable"), None, False),
-        (SlackReply(text="<html>a login page</html>"), None, False),
-        (SlackReply(text='{"ok": fal'), None, False),
-        (SlackReply(error="<script>"), None, False),
-        (SlackReply(reset=True), None, True),
+        (SlackReply(status=500, text="<html>"), False),
+        (SlackReply(status=503, error="service_unavailable"), False),
+        (SlackReply(text="<html>a login page</html>"), False),
+        (SlackReply(text='{"ok": fal'), False),
+        (SlackReply(error="<script>"), False),
+        (SlackReply(reset=True), True),
     ],
 )
 async def test_trouble_on_the_way_may_pass(
@@ -322,7 +510,6 @@ async def test_trouble_on_the_way_may_pass(
     receiver: SlackReceiver,
     message: Message,
     reply: SlackReply,
-    retry_after: timedelta | None,
     uncertain: bool,
 ) -> None:
     receiver.script("chat.postMessage", reply)
@@ -330,8 +517,33 @@ async def test_trouble_on_the_way_may_pass(
     result = await send(channel, message)
 
     assert isinstance(result.outcome, TransientFailure)
-    assert (result.outcome.retry_after, result.outcome.uncertain) == (retry_after, uncertain)
+    assert (result.outcome.retry_after, result.outcome.put_off) == (None, False)
+    assert result.outcome.uncertain == uncertain
     assert "<" not in result.outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [
+        (SlackReply(status=429, headers={"Retry-After": "45"}, error="ratelimited"), 45),
+        (SlackReply(status=429, headers={"Retry-After": "45"}, text="slow down"), 45),
+        (SlackReply(status=429, headers={"Retry-After": "soon"}, error="ratelimited"), 30),
+        (SlackReply(status=429, headers={"Retry-After": "-1"}, error="ratelimited"), 30),
+        (SlackReply(status=429, headers={"Retry-After": "0"}, error="ratelimited"), 30),
+        (SlackReply(status=429, text="slow down"), 30),
+        (SlackReply(error="rate_limited"), 30),
+    ],
+)
+async def test_whoever_sends_too_much_is_put_off(
+    channel: SlackChannel, receiver: SlackReceiver, message: Message, reply: SlackReply, seconds: int
+) -> None:
+    receiver.script("chat.postMessage", reply)
+
+    result = await send(channel, message)
+
+    pause = timedelta(seconds=seconds)
+    assert result.outcome == TransientFailure("Slack asks for fewer messages.", retry_after=pause, put_off=True)
+    assert result.progress is None
 
 
 async def test_json_that_is_no_object_may_pass(message: Message) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels.base import UNSUBSCRIBE_URL, Export
-from channels.slack_blocks import Block, fallback, main_blocks, reply_blocks
+from channels.slack_blocks import Block, fallback, main_blocks, main_text, reply_blocks, reply_text
 from tests.channels.conftest import PNG, a_message
 
 LIMITS = {"header": 150, "section": 3000}
@@ -36,6 +37,18 @@ def test_any_message_fits(subject: str, text: str, lost: bool, picture: str | No
     assert within_limits(main_blocks(message, "C01", picture, lost=lost))
     assert within_limits(reply_blocks(message.exports[0], picture, lost=lost))
     assert 0 < len(fallback(subject)) <= 3000
+    for plain in (main_text(message, "C01"), reply_text(message.exports[0])):
+        assert 0 < len(plain) <= 4000
+        assert plain.encode()
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(alphabet="<&>a;\n", min_size=900, max_size=5000))
+def test_a_text_without_blocks_is_never_cut_within_an_escaped_character(text: str) -> None:
+    plain = reply_text(Export("x", "Title", text))
+
+    assert len(plain) <= 4000
+    assert re.fullmatch(r"(?:[^<>&]|&(?:amp|lt|gt);)*", plain)
 
 
 def test_fifty_short_lines_are_one_section_and_a_cut_says_so() -> None:
