@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
@@ -14,21 +15,25 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import structlog
+from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels.addresses import parse_addresses
 from channels.base import Message, PermanentFailure, RecipientResult, TargetError
 from channels.outbound import OutboundPolicy
-from channels.registry import Channels
+from channels.registry import Channels, destination
 from scheduler.catalog import Catalog
 from scheduler.clock import Clock, system_clock
+from scheduler.consequences import Consequences
 from scheduler.content import Content, Shown
 from scheduler.db import Database, make_folder_of, one_at_a_time
 from scheduler.delivery import Runner, Worker
 from scheduler.errors import ConfigurationError, InvalidField
 from scheduler.links import UnsubscribeLinks
+from scheduler.pictures import Pictures
 from scheduler.recurrence import sentence_of
-from scheduler.render import Occasion, compose
+from scheduler.render import Occasion, compose, compose_notice
 from scheduler.sealing import Box, read_key, read_or_make_key
 from scheduler.settings import Settings, database_url, smtp_server
 from scheduler.store import catalog as catalog_rows
@@ -37,6 +42,10 @@ from scheduler.store.catalog import Integration
 from scheduler.store.claiming import Claimed
 from scheduler.store.people import Project, User
 from scheduler.subscriptions import Subscriptions
+from scheduler.upkeep import follow_zones, take_home
+from scheduler.verification import record_verification, verify
+
+log = structlog.get_logger()
 
 KEY_CHECK = "paperround"
 """Sealed into a new database; whoever can open it has the right key."""
@@ -55,6 +64,7 @@ class App:
     subscriptions: Subscriptions
     catalog: Catalog
     links: UnsubscribeLinks
+    pictures: Pictures
 
     async def project(self, project_id: int | None = None) -> Project:
         """The project with this id, or the first one."""
@@ -66,24 +76,57 @@ class App:
         async with self.database.read() as connection:
             return await people.find_owner(connection, project.organisation_id)
 
+    async def ready_to_deliver(self) -> None:
+        """Before a worker of this process starts. Raises :class:`ConfigurationError` in a copy of the database."""
+        await take_home(self.database)
+        await follow_zones(self.database, now=self.clock())
+
+    async def verify_daily(self) -> None:
+        """Compare the ledger with the rules, unless that was done within a day; the result is kept for the metrics.
+
+        In a thread with connections of its own: it takes a while, and deliveries do not wait.
+        """
+        async with self.database.read() as connection:
+            verified_at = await people.verified_at(connection)
+        if verified_at is None or self.clock() - verified_at >= VERIFIED_EVERY:
+            await asyncio.to_thread(asyncio.run, _verify(self.database.url, self.installation))
+
     def runner(self, *, due_clock: Clock | None = None, rehearses: bool = False) -> Runner:
         """A new worker with a run of its own.
 
         ``due_clock`` decides what is due, if not the present; one that only rehearses keeps nothing of what it shows.
         """
+        run_id = f"paperround-{uuid4()}"
         worker = Worker(
             database=self.database,
-            content=Content(self.database, self.box, self.clock, keeps=not rehearses),
+            content=Content(self.database, self.box, self.clock, pictures=self.pictures, keeps=not rehearses),
             outlet=_Outlet(self),
             clock=self.clock,
             due_clock=due_clock or self.clock,
             installation=self.installation,
-            run_id=f"paperround-{uuid4()}",
+            consequences=Consequences(self.installation, run_id, destination("email", [])),
+            run_id=run_id,
             lease=timedelta(seconds=self.settings.lease_seconds),
         )
         return Runner(worker)
 
 
+async def _verify(url: URL, installation: UUID) -> None:
+    database = Database(url)
+    try:
+        found = await verify(database, now=database.clock(), installation=installation)
+        async with database.write() as tx:
+            await record_verification(tx, found, database.clock())
+    finally:
+        await database.aclose()
+    for each in found.discrepancies[:SHOWN]:
+        log.error("ledger.discrepancy", kind=each.kind, subscription_id=each.subscription_id, at=each.at)
+    log.info("ledger.verified", deliveries=found.deliveries, discrepancies=len(found.discrepancies))
+
+
+SHOWN = 20
+"""So many discrepancies stand in the log; `paperround verify` lists them all."""
+VERIFIED_EVERY = timedelta(days=1)
 SECRETS_KEPT = timedelta(seconds=5)
 """How long a worker goes by the credentials it has read: a rotated secret is used within this."""
 
@@ -96,8 +139,11 @@ class _Outlet:
         self._secrets: dict[tuple[int, str, int | None], tuple[datetime, Mapping[str, Any]]] = {}
 
     async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
+        occasion = _occasion(claimed, now=self.app.clock())
+        if claimed.notice is not None:
+            return compose_notice(occasion, claimed.notice)
         return compose(
-            _occasion(claimed, now=self.app.clock()),
+            occasion,
             [each.snapshot for each in shown],
             [each.export for each in shown],
             unsubscribe_urls=self._unsubscribe_urls(claimed),
@@ -144,9 +190,10 @@ class _Outlet:
 
     def _progress(self, claimed: Claimed) -> dict[str, Mapping[str, Any]]:
         """What earlier attempts did; of one that left no word, Slack is asked before anything is posted again."""
-        unknown = {"uncertain": True} if claimed.target.kind == "slack" else None
+        unknown = {"uncertain": True} if claimed.target.kind == "slack" else {}
         progress = {
-            each.address: each.progress or (unknown if each.attempt > 1 else None) for each in claimed.recipients
+            each.address: {**(each.progress or {}), **(unknown if each.unanswered else {})}
+            for each in claimed.recipients
         }
         return {address: known for address, known in progress.items() if known}
 
@@ -186,10 +233,11 @@ def _occasion(claimed: Claimed, *, now: datetime) -> Occasion:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, clock: Clock = system_clock) -> AsyncIterator[App]:
+async def opened(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[App]:
     """The application on an existing database of this schema and this key, closed again at the end.
 
-    Raises :class:`ConfigurationError` when the database was not made, is of another version, or has another key.
+    ``clock`` replaces the database's own. Raises :class:`ConfigurationError` when the database was not made, is of
+    another version, or has another key.
     """
     database = Database(database_url(settings.database_url.get_secret_value()))
     try:
@@ -200,7 +248,9 @@ async def opened(settings: Settings, *, clock: Clock = system_clock) -> AsyncIte
             raise ConfigurationError("this database was not initialised to the end; run `paperround init`")
         box = Box(_existing_key(settings))
         box.open(installation.key_check_sealed)
+        clock = clock or database.clock
         channels = _channels(settings)
+        pictures = Pictures()
         try:
             yield App(
                 settings=settings,
@@ -209,11 +259,13 @@ async def opened(settings: Settings, *, clock: Clock = system_clock) -> AsyncIte
                 installation=installation.uuid,
                 box=box,
                 channels=channels,
-                subscriptions=Subscriptions(database, channels, box, clock),
+                subscriptions=Subscriptions(database, channels, box, clock, installation.uuid),
                 catalog=Catalog(database, box, clock),
                 links=UnsubscribeLinks(settings.base_url, box.derived("unsubscribe")),
+                pictures=pictures,
             )
         finally:
+            await pictures.aclose()
             await channels.aclose()
     finally:
         await database.aclose()
@@ -258,8 +310,13 @@ def _new_key(settings: Settings) -> str:
     return read_or_make_key(_key_file(settings))
 
 
-async def initialise(settings: Settings, *, project: str, owner_email: str | None) -> dict[str, Any]:
-    """Make what is missing: folder, key, schema, first rows. What was made, as JSON."""
+async def initialise(
+    settings: Settings, *, project: str, owner_email: str | None, adopt: bool = False
+) -> dict[str, Any]:
+    """Make what is missing: folder, key, schema, first rows. What was made, as JSON.
+
+    ``adopt``: deliveries are to be made from this database, although it is a copy of one they were made from.
+    """
     url = database_url(settings.database_url.get_secret_value())
     owner = _owner_address(settings, owner_email)
     make_folder_of(url)
@@ -277,6 +334,8 @@ async def initialise(settings: Settings, *, project: str, owner_email: str | Non
             else:
                 box.open(found.key_check_sealed)
             first = await people.find_project(tx)
+        if adopt:
+            await take_home(database, adopt=True)
         return {
             "created": is_new,
             "migrated": migrated and not is_new,

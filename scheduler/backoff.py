@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+
+from channels.base import TransientFailure
 
 SCHEDULES: dict[str, tuple[timedelta, ...]] = {
     # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#deliverability-and-reliability
@@ -36,21 +40,34 @@ SCHEDULES: dict[str, tuple[timedelta, ...]] = {
 
 JITTER = 0.2
 
+PUT_OFF = timedelta(seconds=30)
+LONGEST_PUT_OFF = timedelta(hours=1)
+PUT_OFF_FOR_NOTHING = timedelta(hours=24)
+"""How old a delivery may be for an attempt that the provider put off to cost none of its attempts."""
 
-def attempts_allowed(kind: str) -> int:
-    """How many attempts a recipient of this channel gets."""
-    return len(SCHEDULES[kind]) + 1
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait so long; ``counted``: the attempt before it used up one of the schedule's."""
+
+    length: timedelta
+    counted: bool = True
 
 
-def pause_after(attempt: int, *, kind: str, retry_after: timedelta | None, chance: float) -> timedelta | None:
-    """How long to wait after this attempt (1, 2, 3 …); None when it was the last.
+def pause_after(
+    outcome: TransientFailure, *, attempt: int, schedule: Sequence[timedelta], age: timedelta, chance: float
+) -> Pause | None:
+    """How long to wait after this attempt (1, 2, 3 … of the schedule); None when it was the last.
 
     ``chance`` in [0, 1) spreads the pause by ±20 %, so that what failed together does not come back together.
-    A provider's ``Retry-After`` is honoured within one and two times the scheduled pause (RFC 9110, 10.2.3).
+    A provider's ``Retry-After`` is honoured within one and two times the scheduled pause (RFC 9110, 10.2.3). One that
+    merely puts everybody off is obeyed, for nothing, as long as the delivery is not too old (``age``).
     """
-    if attempt >= attempts_allowed(kind):
+    if outcome.put_off and age < PUT_OFF_FOR_NOTHING:
+        return Pause(min(max(outcome.retry_after or PUT_OFF, timedelta(seconds=1)), LONGEST_PUT_OFF), counted=False)
+    if attempt > len(schedule):
         return None
-    base = SCHEDULES[kind][attempt - 1]
-    if retry_after is not None:
-        return min(max(retry_after, base), 2 * base)
-    return base * (1 - JITTER + 2 * JITTER * chance)
+    base = schedule[attempt - 1]
+    if outcome.retry_after is not None:
+        return Pause(min(max(outcome.retry_after, base), 2 * base))
+    return Pause(base * (1 - JITTER + 2 * JITTER * chance))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import URL, make_url
@@ -20,10 +21,12 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError
 from scheduler.clock import Clock
 from scheduler.db import Database
 from scheduler.errors import InvalidField, NotFound
+from scheduler.policy import parse_policy
 from scheduler.sealing import Box
 from scheduler.snapshot import Display, QueryError
 from scheduler.sources import check_source_url, check_sql, run_query
 from scheduler.store import catalog as rows
+from scheduler.store import people
 from scheduler.store.catalog import Dashboard, Insight, Integration, Source
 from scheduler.store.people import Project
 
@@ -38,6 +41,25 @@ class Catalog:
         self._database = database
         self._box = box
         self._clock = clock
+
+    async def set_policy(
+        self,
+        project: Project,
+        changes: Mapping[str, Any],
+        *,
+        retries: Mapping[str, Sequence[float]],
+        from_defaults: bool = False,
+    ) -> Project:
+        """What the project decides about failures; ``retries`` has the pauses (seconds) of the channels that change.
+
+        Raises :class:`InvalidField` for the first entry that cannot be.
+        """
+        async with self._database.write() as tx:
+            before = {} if from_defaults else (await people.find_project(tx, project.id)).policy or {}
+            policy = {**before, **changes, "retries": {**before.get("retries", {}), **retries}}
+            parse_policy(policy)
+            await people.set_policy(tx, project.id, policy)
+            return await people.find_project(tx, project.id)
 
     async def add_source(self, project: Project, name: str, url: str, *, check: bool = True) -> Source:
         """A database to ask. Raises :class:`InvalidField` for ``url`` when it is unusable or does not answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain, pairwise
@@ -46,6 +46,11 @@ class Plan:
 
     openings: tuple[Opening, ...]
     next_delivery_at: datetime | None
+
+    def all_skipped(self, reason: str) -> Plan:
+        """The same, but none is sent: those that would have been are recorded with this reason."""
+        openings = tuple(Opening(each.occurrence_at, each.skipped_because or reason) for each in self.openings)
+        return replace(self, openings=openings)
 
 
 def plan(recurrence: Recurrence, *, due_at: datetime, now: datetime, policy: CatchUp, window: timedelta) -> Plan:

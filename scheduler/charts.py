@@ -1,4 +1,4 @@
-"""Insights as pictures: rows in, a small PNG out. No browser, no network, no state of ours; any thread may draw.
+"""Insights as pictures: rows in, what to draw out. ``scheduler/drawing.py`` draws it, in a process of its own.
 
 ``_figure`` reads the rows, ``_lines`` ``_bars`` ``_ring`` ``_card`` say in Vega-Lite what to draw. What users wrote is
 data there, never the name of a field or part of an expression. Why so: deploy/decisions/0003-chart-renderer.md.
@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Literal
 
-from vl_convert import vegalite_to_png
-
+from scheduler.drawing import png_of
 from scheduler.snapshot import Cell, ColumnType, Display, InsightSnapshot, QueryResult
 from scheduler.tables import one_line
 
-WIDTH, HEIGHT, SCALE = 568, 236, 2
+WIDTH, HEIGHT = 568, 236
 SERIES, NAMES, SLICES, UPRIGHT, POINTS, NAMED = 6, 12, 6, 60, 2000, 5
 """How many are drawn (beyond 60 upright bars an area, beyond 2,000 points the extremes) and named in words."""
 INK, MUTED, REST, PAPER, UP, DOWN = "#1f262b", "#5b636a", "#b9b4aa", "#ffffff", "#14615e", "#a8431f"
@@ -87,15 +85,19 @@ class _Figure:
         return [value for place in self.places for value in self.at(place) if value is not None]
 
 
-def chart_png(snapshot: InsightSnapshot) -> bytes | None:
-    """This insight as a PNG, 568 CSS pixels wide at double density, on white, without a title.
+def chart_spec(snapshot: InsightSnapshot) -> Spec | None:
+    """This insight in Vega-Lite: 568 CSS pixels wide, on white, without a title.
 
     None when there is nothing to draw: a table, an error, no rows, not a single number.
     """
     if (chart := _chart(snapshot)) is None:
         return None
-    spec = {"width": WIDTH, "height": HEIGHT, "config": THEME, **chart, "description": ""}
-    return _packed(vegalite_to_png(spec, scale=SCALE, allowed_base_urls=[]))  # nothing may be fetched
+    return {"width": WIDTH, "height": HEIGHT, "config": THEME, **chart, "description": ""}
+
+
+def chart_png(snapshot: InsightSnapshot) -> bytes | None:
+    """The same as a PNG, drawn here and now. A service leaves that to :class:`scheduler.pictures.Pictures`."""
+    return None if (spec := chart_spec(snapshot)) is None else png_of(spec)
 
 
 def chart_in_words(snapshot: InsightSnapshot) -> str:
@@ -114,14 +116,6 @@ def _chart(snapshot: InsightSnapshot) -> Spec | None:
     if display is Display.PIE and min(figure.values) >= 0 and any(figure.values):
         return _ring(figure)
     return _bars(figure) if display in {Display.PIE, Display.BAR} else _lines(figure, filled=display is Display.AREA)
-
-
-def _packed(png: bytes) -> bytes:
-    """The same picture in a third of the bytes: the renderer packs for speed, but a mail carries it to many."""
-    at = png.index(b"IDAT")
-    end = at + 4 + int.from_bytes(png[at - 4 : at])
-    data = b"IDAT" + zlib.compress(zlib.decompress(png[at + 4 : end]))
-    return png[: at - 4] + (len(data) - 4).to_bytes(4) + data + zlib.crc32(data).to_bytes(4) + png[end + 4 :]
 
 
 def _figure(result: QueryResult, *, is_whole: bool) -> _Figure | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 Clock = Callable[[], datetime]
 """Answers the present instant, aware, in UTC."""
@@ -18,3 +19,17 @@ def shifted_clock(start: datetime) -> Clock:
     """A clock that shows ``start`` now and goes on from there (``run-due --at``)."""
     ahead = start - system_clock()
     return lambda: system_clock() + ahead
+
+
+class Leaps:
+    """Tells when the machine's clock was set, or the machine slept: it moved by more, or less, than time passed."""
+
+    def __init__(self) -> None:
+        self._shown, self._counted = system_clock(), monotonic()
+
+    def since_last(self) -> timedelta:
+        """By how much the clock leapt since this was last asked; negative when it was set back."""
+        shown, counted = system_clock(), monotonic()
+        leap = (shown - self._shown) - timedelta(seconds=counted - self._counted)
+        self._shown, self._counted = shown, counted
+        return leap

@@ -9,20 +9,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from channels.base import Export
+from scheduler.charts import chart_spec
 from scheduler.clock import Clock
 from scheduler.db import Database
+from scheduler.pictures import NotDrawn, Pictures
 from scheduler.render import export_of
 from scheduler.sealing import Box
 from scheduler.snapshot import InsightSnapshot, QueryError, QueryResult
 from scheduler.sources import run_query
 from scheduler.store import catalog, exports
 
+log = structlog.get_logger()
+
 KEPT = 32
 """Insights kept in memory at once; older ones are computed, or read from the ledger, again."""
 QUERIES_AT_ONCE = 4
 DRAWINGS_AT_ONCE = 1
-"""The renderer holds the interpreter's lock while it draws: two at once would be no faster."""
+"""One process draws; to make ready what it cannot draw yet would only take memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +50,13 @@ class _Kept:
 class Content:
     """Insights as they are now (:meth:`show`) or as they were then (:meth:`show_again`)."""
 
-    def __init__(self, database: Database, box: Box, clock: Clock, *, keeps: bool = True) -> None:
+    def __init__(self, database: Database, box: Box, clock: Clock, *, pictures: Pictures, keeps: bool = True) -> None:
         """``keeps=False``: the ledger is not told what was shown (a rehearsal)."""
         self._keeps = keeps
         self._database = database
         self._box = box
         self._clock = clock
+        self._pictures = pictures
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._querying = asyncio.Semaphore(QUERIES_AT_ONCE)
         self._drawing = asyncio.Semaphore(DRAWINGS_AT_ONCE)
@@ -114,11 +121,17 @@ class Content:
     async def _shown(self, entry: _Kept, *, drawn: bool) -> Shown:
         export_id, snapshot = await asyncio.shield(entry.snapshot)
         if not drawn:
-            return Shown(export_id, snapshot, export_of(snapshot, drawn=False))
+            return Shown(export_id, snapshot, export_of(snapshot))
         if entry.drawing is None:
             entry.drawing = asyncio.create_task(self._draw(snapshot))
         return Shown(export_id, snapshot, await asyncio.shield(entry.drawing))
 
     async def _draw(self, snapshot: InsightSnapshot) -> Export:
+        """One that cannot be drawn costs its own picture; it is not tried again for each delivery that shows it."""
         async with self._drawing:
-            return await asyncio.to_thread(export_of, snapshot)
+            spec = await asyncio.to_thread(chart_spec, snapshot)
+            try:
+                return export_of(snapshot, image=None if spec is None else await self._pictures.png(spec))
+            except NotDrawn as problem:
+                log.error("picture.not_drawn", insight_id=snapshot.insight_id, problem=str(problem))  # noqa: TRY400
+                return export_of(snapshot)

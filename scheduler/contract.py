@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from scheduler.policy import parse_policy
 from scheduler.recurrence import sentence_of
 from scheduler.status import RecipientStatus
 from scheduler.store.catalog import Dashboard, Insight, Integration, Source
 from scheduler.store.deliveries import Delivery, Recipient
-from scheduler.store.people import User
+from scheduler.store.people import Project, User
 from scheduler.store.subscriptions import Subscription
+from scheduler.verification import Discrepancy, Verification
 
 
 def instant(moment: datetime | None) -> str | None:
@@ -128,11 +130,38 @@ def recipient_json(recipient: Recipient) -> dict[str, Any]:
         "sent_at": instant(recipient.sent_at),
         "next_attempt_at": instant(recipient.next_attempt_at),
     }
+    if recipient.history:
+        entry["history"] = [
+            {
+                "attempt": each.number,
+                "outcome": each.outcome,
+                "reason": each.reason,
+                "started_at": instant(each.started_at),
+                "finished_at": instant(each.finished_at),
+            }
+            for each in recipient.history
+        ]
     if recipient.error is not None:
         entry["error"] = recipient.error
     elif recipient.status is RecipientStatus.SUPPRESSED:
         entry["error"] = {"type": "Suppressed", "message": "unsubscribed, paused or removed before it was sent"}
     return entry
+
+
+def project_json(project: Project) -> dict[str, Any]:
+    """A project and what it decides about failures, defaults included; pauses are seconds."""
+    policy = parse_policy(project.policy)
+    return {
+        "id": project.id,
+        "name": project.name,
+        "timezone": project.timezone,
+        "policy": {
+            "retries": {kind: [pause.total_seconds() for pause in pauses] for kind, pauses in policy.retries.items()},
+            "past_next": policy.past_next,
+            "disable_after": policy.disable_after,
+            "disable_after_hours": policy.disable_after_hours,
+        },
+    }
 
 
 def source_json(source: Source) -> dict[str, Any]:
@@ -173,4 +202,25 @@ def integration_json(integration: Integration) -> dict[str, Any]:
         "kind": integration.kind,
         "name": integration.name,
         "created_at": instant(integration.created_at),
+    }
+
+
+def verification_json(verification: Verification) -> dict[str, Any]:
+    """What was compared, and every discrepancy."""
+    return {
+        "deliveries": verification.deliveries,
+        "subscriptions": verification.subscriptions,
+        "since": instant(verification.since),
+        "discrepancies": [discrepancy_json(each) for each in verification.discrepancies],
+    }
+
+
+def discrepancy_json(discrepancy: Discrepancy) -> dict[str, Any]:
+    """Something wrong in the ledger: what kind of thing, where, and what to do."""
+    return {
+        "kind": discrepancy.kind,
+        "subscription": discrepancy.subscription_id,
+        "delivery": None if discrepancy.delivery_id is None else str(discrepancy.delivery_id),
+        "at": instant(discrepancy.at),
+        "message": discrepancy.message,
     }

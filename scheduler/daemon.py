@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -12,7 +13,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler import systemd
-from scheduler.clock import Clock
+from scheduler.clock import Clock, Leaps, system_clock
 from scheduler.db import Database, first_line
 from scheduler.delivery import Runner
 from scheduler.errors import PaperroundError
@@ -24,6 +25,10 @@ LONGEST_SLEEP = timedelta(seconds=1)
 """Other processes add work, too; an idle service finds it within this."""
 GRACE = timedelta(seconds=30)
 """What sends in flight get after SIGTERM; the unit's TimeoutStopSec is longer."""
+LEAP = timedelta(seconds=2)
+"""What the wall clock may differ from the time that passed before it counts as set, or the machine as asleep."""
+VERIFICATION = timedelta(minutes=15)
+"""How often it is asked whether the ledger is to be verified again: once a day, whoever was restarted when."""
 STALE = timedelta(seconds=20)
 """Without a tick for so long, this service is no longer alive: the watchdog is not fed, /readyz says no."""
 
@@ -40,6 +45,7 @@ class Daemon:
         notify: Callable[[str], object] = lambda _: None,
         watchdog: timedelta | None = None,
         on_stopping: Callable[[], object] = lambda: None,
+        verify: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._runner = runner
         self._database = database
@@ -47,7 +53,9 @@ class Daemon:
         self._notify = notify
         self._watchdog = watchdog
         self._on_stopping = on_stopping
+        self._verify = verify
         self._chores = AsyncIOScheduler(timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True})
+        self._leaps = Leaps()
         self._is_ready = False
         self._is_stopping = False
 
@@ -57,8 +65,10 @@ class Daemon:
         self._add_chores()
         self._chores.start()
         while not self._is_stopping:
-            await self._beat()
-            await self._runner.wake.wait()
+            self._look_at_the_clock()
+            sleep = await self._beat()
+            with suppress(TimeoutError):  # the chores go by the wall clock, which may be set back
+                await asyncio.wait_for(self._runner.wake.wait(), sleep.total_seconds() + 1)
 
         log.info("service.stopping", in_flight=self._runner.in_flight)
         await self._runner.stop(grace=GRACE)
@@ -85,7 +95,7 @@ class Daemon:
             return False
         return True
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> timedelta:
         """One tick, and the next one's time; a database that does not answer is tried again, not a reason to die."""
         sleep = LONGEST_SLEEP
         try:
@@ -95,8 +105,22 @@ class Daemon:
         except (PaperroundError, SQLAlchemyError, OSError) as problem:
             log.error("tick.failed", problem=first_line(problem), hint="tried again in a second")  # noqa: TRY400
         self._chores.add_job(
-            self._runner.wake.set, "date", run_date=self._clock() + sleep, id="tick", replace_existing=True
+            self._runner.wake.set, "date", run_date=system_clock() + sleep, id="tick", replace_existing=True
         )
+        return sleep
+
+    def _look_at_the_clock(self) -> None:
+        """After a leap of this machine's clock the chores are planned anew, and others may keep what they send.
+
+        A leap ahead (a machine that slept, too) makes every lease look as if it had run out; the living renew theirs.
+        """
+        leap = self._leaps.since_last()
+        if abs(leap) < LEAP:
+            return
+        log.warning("clock.leapt", seconds=round(leap.total_seconds()), hint="nothing is sent twice; see to the clock")
+        self._add_chores()
+        if leap > timedelta(0):
+            self._runner.hold_claims(self._runner.renewal)
 
     async def _sleep(self) -> timedelta:
         """Until the next due instant or retry, to the millisecond, but never for long."""
@@ -118,15 +142,20 @@ class Daemon:
 
     def _add_chores(self) -> None:
         """Everything that recurs, beside the tick, which says itself when it comes next."""
-        self._chores.add_job(self._renew_leases, "interval", seconds=self._runner.renewal.total_seconds(), id="leases")
+        self._add_chore("leases", self._runner.renew_leases, every=self._runner.renewal)
         if self._watchdog is not None:
-            self._chores.add_job(self._feed_watchdog, "interval", seconds=self._watchdog.total_seconds(), id="watchdog")
+            self._add_chore("watchdog", self._feed_watchdog, every=self._watchdog)
+        if self._verify is not None:
+            self._add_chore("verification", self._verify, every=VERIFICATION)
 
-    async def _renew_leases(self) -> None:
-        try:
-            await self._runner.renew_leases()
-        except (PaperroundError, SQLAlchemyError, OSError) as problem:
-            log.error("leases.not_renewed", problem=first_line(problem), hint="tried again")  # noqa: TRY400
+    def _add_chore(self, name: str, chore: Callable[[], Awaitable[None]], *, every: timedelta) -> None:
+        async def guarded() -> None:
+            try:
+                await chore()
+            except (PaperroundError, SQLAlchemyError, OSError) as problem:
+                log.error("chore.failed", chore=name, problem=first_line(problem), hint="tried again")  # noqa: TRY400
+
+        self._chores.add_job(guarded, "interval", seconds=every.total_seconds(), id=name, replace_existing=True)
 
     async def _feed_watchdog(self) -> None:
         if await self.is_alive():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import URL, Connection, event, inspect
@@ -14,11 +16,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from scheduler.clock import Clock, system_clock
 from scheduler.errors import ConfigurationError, DatabaseUnavailable
 
 SCHEMA = "0002"
 """The newest migration; revisions are numbered, so that an older binary knows a newer schema when it sees one."""
 BUSY_TIMEOUT_SECONDS = 15
+ASKED_EVERY_SECONDS = 1.0
 WRITES = "paperround_writes"
 MIGRATION_LOCK = 8420_0001
 """PostgreSQL's advisory lock under which one process initialises at a time; any constant of ours will do."""
@@ -44,15 +48,34 @@ class Database:
             pool_pre_ping=not self.is_sqlite,
             hide_parameters=True,  # they are people's addresses and rows, and an error's text goes into the log
         )
+        self._server_time = ServerTime()
         if self.is_sqlite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+
+    @property
+    def clock(self) -> Clock:
+        """The database's own clock, by which everybody who shares it goes: leases, retries and what is due.
+
+        SQLite's is this machine's. PostgreSQL's is asked at most once a second, in a transaction that runs anyway.
+        """
+        return system_clock if self.is_sqlite else self._server_time
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection to ask questions with."""
         async with self._connected() as connection, connection.begin():
+            await self._look_at_the_clock(connection)
             yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose every question sees the same state, while others write (on SQLite, as any does)."""
+        async with self._connected() as connection:
+            if not self.is_sqlite:
+                await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with connection.begin():
+                yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -60,6 +83,7 @@ class Database:
         async with self._connected() as connection:
             await connection.execution_options(**{WRITES: True})
             async with connection.begin():
+                await self._look_at_the_clock(connection)
                 yield connection
 
     @asynccontextmanager
@@ -83,10 +107,32 @@ class Database:
         finally:
             await connection.close()
 
+    async def _look_at_the_clock(self, connection: AsyncConnection) -> None:
+        if not self.is_sqlite and self._server_time.is_stale:
+            asked = monotonic()
+            now = (await connection.exec_driver_sql("SELECT clock_timestamp()")).scalar_one()
+            self._server_time.set(now, half_way=(asked + monotonic()) / 2)
+
     @property
     def name(self) -> str:
         """The database for people and messages, without its password."""
         return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
+
+    async def identity(self) -> str:
+        """What tells this database from a copy of it: a file's inode, or a server's own number and the database's.
+
+        Sources: stat(2); https://www.postgresql.org/docs/current/functions-info.html (pg_control_system).
+        """
+        if self.is_sqlite:
+            return f"inode {Path(self.url.database or '').stat().st_ino}"
+        async with self.read() as connection:
+            may_ask = "SELECT has_function_privilege('pg_control_system()', 'execute')"
+            server = 0
+            if (await connection.exec_driver_sql(may_ask)).scalar_one():
+                asked = await connection.exec_driver_sql("SELECT system_identifier FROM pg_control_system()")
+                server = asked.scalar_one()
+            here = "SELECT oid FROM pg_database WHERE datname = current_database()"
+            return f"server {server} database {(await connection.exec_driver_sql(here)).scalar_one()}"
 
     async def migrate(self) -> bool:
         """Bring the schema to this version's; True when there was something to do."""
@@ -107,6 +153,32 @@ class Database:
     async def aclose(self) -> None:
         """Let go of every connection."""
         await self._engine.dispose()
+
+
+class ServerTime:
+    """A server's clock, seen from here: what it showed when it was last asked, and the seconds since then.
+
+    Those are counted by a clock that nobody sets; before the first answer it is this machine's time.
+    """
+
+    def __init__(self) -> None:
+        self._shown: datetime | None = None
+        self._at = 0.0
+
+    def __call__(self) -> datetime:
+        """The server's present instant, aware, in UTC."""
+        if self._shown is None:
+            return system_clock()
+        return self._shown + timedelta(seconds=monotonic() - self._at)
+
+    @property
+    def is_stale(self) -> bool:
+        """Time to ask again: somebody may have set the server's clock."""
+        return self._shown is None or monotonic() - self._at >= ASKED_EVERY_SECONDS
+
+    def set(self, shown: datetime, *, half_way: float) -> None:
+        """What the server showed, and the moment here half-way between question and answer."""
+        self._shown, self._at = shown.astimezone(UTC), half_way
 
 
 def first_line(problem: BaseException) -> str:

@@ -12,11 +12,12 @@ repeated with the same identity.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -26,20 +27,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels.base import Message, Outcome, PermanentFailure, RecipientResult, Sent, TransientFailure
 from scheduler import backoff, status
-from scheduler.catchup import Plan, plan
+from scheduler.backoff import Pause
+from scheduler.catchup import ON_TIME, Plan, plan
 from scheduler.clock import Clock
+from scheduler.consequences import Consequences
 from scheduler.content import Content, Shown
 from scheduler.db import Database, first_line
 from scheduler.errors import PaperroundError
 from scheduler.lanes import Lanes
+from scheduler.policy import parse_policy
 from scheduler.recorder import Recorder
-from scheduler.status import DeliveryStatus
+from scheduler.status import DeliveryStatus, Trigger
 from scheduler.store import claiming, opening, recording
 from scheduler.store.claiming import Claimed, ClaimedRecipient
 from scheduler.store.columns import AnyRow
 from scheduler.store.opening import DueSubscription
 from scheduler.store.recording import Attempt, Tried
 
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 log = structlog.get_logger()
 Done = TypeVar("Done")
 
@@ -75,10 +80,13 @@ class Worker:
     clock: Clock
     due_clock: Clock
     """What decides which occurrences are due (``run-due --at``); leases, retries and records are on the real one."""
+    consequences: Consequences
     installation: UUID
     run_id: str
     lease: timedelta
     """How long a dead worker's deliveries stay its own."""
+    backlog_apart: timedelta = timedelta(milliseconds=10)
+    """Deliveries that are found late start so far apart: a service that comes back is not to overrun its targets."""
     chance: Callable[[], float] = random.random
 
 
@@ -92,6 +100,8 @@ class Runner:
         self.opened = 0
         self.handled = 0
         self.alive_at: float | None = None
+        self._backlog_until = LONG_AGO
+        self._held_claims = -math.inf
         self.recorded: Counter[DeliveryStatus] = Counter()
         self.on_recorded: Callable[[], None] = lambda: None
         self.wake = asyncio.Event()
@@ -107,7 +117,7 @@ class Runner:
             more_is_due = await self.open_due(limit=limit)
             while batch := await self.claim():
                 self.start(batch)
-            self.alive_at = asyncio.get_running_loop().time()
+            self.alive_at = self._seconds()
 
     # ── open ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -146,26 +156,31 @@ class Runner:
 
     async def open(self, plans: Sequence[tuple[DueSubscription, Plan]]) -> Sequence[opening.NewDelivery]:
         """Deliveries, recipients and next dates, in one transaction."""
+        now = self.work.clock()
         async with self.work.database.write() as tx:
-            return await opening.open_occurrences(
-                tx, plans, installation=self.work.installation, run_id=self.work.run_id, now=self.work.clock()
+            opened = await opening.open_occurrences(
+                tx, plans, installation=self.work.installation, run_id=self.work.run_id, now=now, ready_at=self.start_at
             )
+            of = {each.subscription_id for each in opened}
+            ended = [due for due, plan in plans if plan.next_delivery_at is None and due.id in of]
+            await self.work.consequences.of_ended(tx, ended, now=now)
+        return opened
+
+    def start_at(self, occurrence_at: datetime) -> datetime:
+        """When its delivery may start: at once, or, found late, one after the other: a backlog is no flood."""
+        now = self.work.clock()
+        if now - occurrence_at <= ON_TIME:
+            return min(occurrence_at, now)  # one that lies ahead (`--at`) need not be waited for
+        self._backlog_until = max(self._backlog_until, now) + self.work.backlog_apart
+        return self._backlog_until
 
     async def planned(self, row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan] | None:
         """What opening this row does; a row nobody can make sense of is set aside, so that it stops no other."""
         planned = await self.read_plan(row, now=now)
         if not isinstance(planned, Exception):
             return planned
-        reason = f"set aside: its row cannot be read ({planned}); edit its recurrence and resume it"
         async with self.work.database.write() as tx:
-            await opening.set_aside(
-                tx,
-                row,
-                reason=reason,
-                installation=self.work.installation,
-                run_id=self.work.run_id,
-                now=self.work.clock(),
-            )
+            await self.work.consequences.of_unreadable(tx, row, problem=str(planned), now=self.work.clock())
         return None
 
     async def read_plan(self, row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan] | Exception:
@@ -177,7 +192,7 @@ class Runner:
     async def claim(self) -> list[Claimed]:
         """Take ready deliveries under a lease: none while stopping, or while both hands are full."""
         room = min(CLAIM, self.lanes.room())
-        if self.stopping or room <= 0 or not await self.anything_ready():
+        if self.stopping or room <= 0 or self._held_claims > self._seconds() or not await self.anything_ready():
             return []
         async with self.work.database.write() as tx:
             await self.renew(tx)  # first of all: after a long sleep of this machine our own leases have run out
@@ -188,13 +203,22 @@ class Runner:
                 lease_for=self.work.lease,
                 run_id=self.work.run_id,
                 busy=self.lanes.busy(),
-                shares=self.lanes.shares(),
+                room_at=self.lanes.room_at,
             )
+
+    def hold_claims(self, span: timedelta) -> None:
+        """Claim nothing for so long: after a leap of the clock the living are to renew what is theirs first.
+
+        A clock that leaps again and again holds up a tenth of the time at most.
+        """
+        now = self._seconds()
+        if now >= self._held_claims + 9 * span.total_seconds():
+            self._held_claims = now + span.total_seconds()
 
     async def anything_ready(self) -> bool:
         """Look before a write: an idle service only reads."""
         async with self.work.database.read() as connection:
-            return await claiming.anything_ready(connection, now=self.work.clock())
+            return await claiming.anything_ready(connection, now=self.work.clock(), lease_for=self.work.lease)
 
     def start(self, batch: Sequence[Claimed]) -> None:
         """Let each claimed delivery go its way; :meth:`deliver` says which."""
@@ -218,8 +242,7 @@ class Runner:
         try:
             async with self.lanes.turn(claimed.target.destination, messages=len(claimed.insight_ids)):
                 tried = None if self.stopping else await self.attempt(claimed)
-            self.wake.set()
-            await (self.give_back(claimed) if tried is None else self.recorder.put(tried))
+                await (self.give_back(claimed) if tried is None else self.recorder.put(tried))
         finally:
             self._leases -= Counter([claimed.lease])
             self.lanes.let_go(claimed.target.destination)
@@ -258,6 +281,8 @@ class Runner:
 
     async def show(self, claimed: Claimed, *, drawn: bool) -> list[Shown]:
         """What it shows: computed for its instant, or, when it is repeated, what it showed the first time."""
+        if claimed.notice is not None:
+            return []
         if claimed.export_ids is not None:
             return await self.work.content.show_again(claimed.export_ids, drawn=drawn)
         as_of = min(claimed.scheduled_at or claimed.created_at, claimed.created_at)  # `--at` may lie ahead
@@ -270,40 +295,61 @@ class Runner:
     ) -> Attempt:
         """What the channel's answer means for this recipient: sent, tried again at a certain time, or given up."""
         now, outcome = self.work.clock(), result.outcome
-        retry_after = outcome.retry_after if isinstance(outcome, TransientFailure) else None
-        if retry_after is not None:
-            self.lanes.hold_off(claimed.target.destination, retry_after.total_seconds())
-        pause = backoff.pause_after(
-            recipient.in_series, kind=claimed.target.kind, retry_after=retry_after, chance=self.work.chance()
-        )
-        becomes = status.after_attempt(outcome, last_attempt=pause is None)
+        again = self.again(claimed, recipient, outcome, now=now) if isinstance(outcome, TransientFailure) else None
+        pause = again if isinstance(again, Pause) else None
+        given_up = f" {again}" if isinstance(again, str) else ""
         return Attempt(
             position=recipient.position,
             number=recipient.attempt,
             outcome=_named(outcome),
-            status=becomes,
+            status=status.after_attempt(outcome, last_attempt=pause is None),
             started_at=started_at,
             finished_at=now,
-            next_attempt_at=now + pause if pause is not None and becomes in status.OPEN else None,
+            next_attempt_at=None if pause is None else now + pause.length,
             provider_id=outcome.provider_id if isinstance(outcome, Sent) else None,
-            error_type=None if isinstance(outcome, Sent) else type(outcome).__name__,
-            error_message=None if isinstance(outcome, Sent) else outcome.reason,
+            error_type=status.failure_of(outcome),
+            error_message=None if isinstance(outcome, Sent) else outcome.reason + given_up,
             progress=result.progress or recipient.progress,
+            counted=pause is None or pause.counted,
+            gone_after=outcome.gone_after if isinstance(outcome, PermanentFailure) and outcome.target_gone else None,
         )
 
+    def again(
+        self, claimed: Claimed, recipient: ClaimedRecipient, failure: TransientFailure, *, now: datetime
+    ) -> Pause | str:
+        """The pause before the next attempt, or why there is none; a paced destination waits as its provider asked."""
+        policy = parse_policy(claimed.policy)
+        schedule = policy.retries[claimed.target.kind]
+        age = now - claimed.created_at
+        pause = backoff.pause_after(
+            failure, attempt=recipient.in_series, schedule=schedule, age=age, chance=self.work.chance()
+        )
+        if failure.retry_after is not None:
+            self.lanes.hold_off(claimed.target.destination, failure.retry_after.total_seconds())
+        if pause is None:
+            return f"Given up after {recipient.in_series} attempts."
+        is_bounded = claimed.trigger is Trigger.SCHEDULED and not policy.past_next
+        if is_bounded and claimed.next_delivery_at is not None and now + pause.length >= claimed.next_delivery_at:
+            return "Given up: the next occurrence comes before the next attempt."
+        return pause
+
     async def record(self, tried: Sequence[Tried]) -> None:
-        """Write outcomes and let go of the leases."""
+        """Write outcomes and what follows from them, and let go of the leases."""
+        now = self.work.clock()
         async with self.work.database.write() as tx:
-            statuses = await recording.record(tx, tried, now=self.work.clock())
-        self.recorded.update(statuses.values())
+            recorded = await recording.record(tx, tried, now=now)
+            await self.work.consequences.of_recorded(tx, recorded.values(), now=now)
+        self.recorded.update(each.status for each in recorded.values())
         self.on_recorded()
         for each in tried:
+            found = recorded.get(each.claimed.id)
             log.info(
                 "delivery.recorded",
                 delivery_id=str(each.claimed.id),
                 subscription_id=each.claimed.subscription_id,
                 channel=each.claimed.target.kind,
-                status=statuses.get(each.claimed.id, "lease lost"),
+                trigger=each.claimed.trigger,
+                status="lease lost" if found is None else found.status,
             )
 
     # ── while it goes on, and how it ends ────────────────────────────────────────────────────────────────────────────
@@ -353,6 +399,11 @@ class Runner:
             waits.append(max(self._seconds_until(busy_at), self.lanes.soonest_turn() or 0.0))
         return min(waits, default=None)
 
+    @staticmethod
+    def _seconds() -> float:
+        """The event loop's time, which nobody sets."""
+        return asyncio.get_running_loop().time()
+
     def _seconds_until(self, moment: datetime) -> float:
         return max(0.0, (moment - self.work.clock()).total_seconds())
 
@@ -389,7 +440,7 @@ def _bug(recipient: ClaimedRecipient, bug: Exception) -> Outcome:
 
 def _worn_out(recipient: ClaimedRecipient, claimed: Claimed) -> bool:
     """Every allowed attempt ended with its worker's death: it is not tried again, lest it kill the next one."""
-    return recipient.in_series > backoff.attempts_allowed(claimed.target.kind)
+    return recipient.in_series > 1 + len(parse_policy(claimed.policy).retries[claimed.target.kind])
 
 
 _GAVE_UP = RecipientResult(

@@ -5,7 +5,8 @@ PaperroundError
 ├── NotFound            no such row in this project
 ├── Conflict            the row is not in a state that allows it
 ├── ConfigurationError  settings, secret key, schema version
-└── DatabaseUnavailable the database did not answer
+├── DatabaseUnavailable the database did not answer
+└── NotDrawn            a picture could not be drawn (scheduler/pictures.py)
 """
 
 from __future__ import annotations

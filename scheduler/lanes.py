@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from scheduler.backoff import LONGEST_PUT_OFF
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -17,14 +19,14 @@ class Rule:
 
 
 RULES: Mapping[str, Rule] = {
-    "webhook": Rule(at_once=32),
+    "webhook": Rule(at_once=8),
     "email": Rule(at_once=8),
     # https://docs.slack.dev/apis/web-api/rate-limits: one message a second a channel, short bursts allowed
     "slack": Rule(at_once=1, seconds_apart=1.0),
 }
 
-LONGEST_PAUSE = 300.0
-"""Seconds; a provider that asks for more is asked again."""
+LONGEST_PAUSE = LONGEST_PUT_OFF.total_seconds()
+"""A provider that asks for more is asked again."""
 
 CAPACITY = 512
 """Deliveries a process has in its hands at most, waiting ones included: what memory is bounded by."""
@@ -35,7 +37,6 @@ class _Lane:
     rule: Rule
     free: asyncio.Semaphore
     held: int = 0
-    unsent: int = 0
     next_turn: float = 0.0
 
 
@@ -52,14 +53,15 @@ class Lanes:
         """How many more deliveries may be claimed."""
         return self.capacity - self._held
 
-    def shares(self) -> dict[str, int]:
-        """How many of one claim may go to the same destination, by channel kind."""
-        return {kind: rule.at_once for kind, rule in self.rules.items()}
+    def room_at(self, kind: str, destination: str) -> int:
+        """How many more deliveries to this destination may be claimed: no more than can start at once."""
+        lane = self._lanes.get(destination)
+        return self.rules[kind].at_once - (0 if lane is None else lane.held)
 
     def busy(self) -> list[str]:
-        """The destinations with as many unsent deliveries in hand as they stand at once, or whose turn is not yet."""
+        """The destinations with as many deliveries in hand as they stand at once, or whose turn is not yet."""
         now = asyncio.get_running_loop().time()
-        return [name for name, lane in self._lanes.items() if lane.unsent >= lane.rule.at_once or lane.next_turn > now]
+        return [name for name, lane in self._lanes.items() if lane.held >= lane.rule.at_once or lane.next_turn > now]
 
     def soonest_turn(self) -> float | None:
         """Seconds until an idle but paced destination may be sent to again; None when there is none."""
@@ -74,7 +76,6 @@ class Lanes:
             rule = self.rules[kind]
             lane = self._lanes[destination] = _Lane(rule, asyncio.Semaphore(rule.at_once))
         lane.held += 1
-        lane.unsent += 1
         self._held += 1
 
     def let_go(self, destination: str) -> None:
@@ -85,17 +86,17 @@ class Lanes:
 
     @asynccontextmanager
     async def turn(self, destination: str, *, messages: int = 1) -> AsyncIterator[None]:
-        """Wait for this destination's turn, then send; ``messages`` is how many the send will post."""
+        """Wait for this destination's turn, then send and record: what a crash may repeat is never more than a turn.
+
+        ``messages`` is how many the send will post.
+        """
         lane = self._lanes[destination]
-        try:
-            async with lane.free:
-                loop = asyncio.get_running_loop()
-                if (wait := lane.next_turn - loop.time()) > 0:
-                    await asyncio.sleep(wait)
-                lane.next_turn = loop.time() + lane.rule.seconds_apart * messages
-                yield
-        finally:
-            lane.unsent -= 1
+        async with lane.free:
+            loop = asyncio.get_running_loop()
+            if (wait := lane.next_turn - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            lane.next_turn = loop.time() + lane.rule.seconds_apart * messages
+            yield
 
     def hold_off(self, destination: str, seconds: float) -> None:
         """The provider asked for a pause: where destinations are paced, all of this one waits until it is over.

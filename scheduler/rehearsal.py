@@ -49,7 +49,7 @@ async def _imagined(runner: Runner, *, limit: int) -> tuple[list[NewDelivery], l
             lease_for=work.lease,
             run_id=work.run_id,
             busy=[],
-            shares=dict.fromkeys(runner.lanes.rules, limit),
+            room_at=lambda _kind, _destination: limit,
         )
     return opened, [each for each in claimed if each.recipients]
 

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from channels.base import UNSUBSCRIBE_URL, Export, Message, Progress
 from scheduler.catchup import ON_TIME
-from scheduler.charts import chart_in_words, chart_png
+from scheduler.charts import chart_in_words
 from scheduler.snapshot import Display, InsightSnapshot, QueryResult
 from scheduler.status import Trigger
 from scheduler.tables import Table, aligned, one_line, table_of
@@ -90,13 +90,15 @@ class Card:
 # ── one insight ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def export_of(snapshot: InsightSnapshot, *, drawn: bool = True) -> Export:
-    """The insight drawn; its ``text`` says it in one line and, where it has many rows, shows some of them below."""
+def export_of(snapshot: InsightSnapshot, *, image: bytes | None = None) -> Export:
+    """The insight with its picture; its ``text`` says it in one line and, where it has many rows, shows some of them.
+
+    ``image`` is a PNG of :func:`scheduler.charts.chart_spec`; None where there is nothing to draw, or no need to.
+    """
     title = one_line(snapshot.name, NAME) or snapshot.short_id
     if snapshot.error is not None:
         error = one_line(snapshot.error.message, WORDS) or "It could not be computed."
         return Export(snapshot.short_id, title, error, error=error)
-    image = chart_png(snapshot) if drawn else None
     return Export(snapshot.short_id, title, "\n".join(_lines(snapshot)), image)
 
 
@@ -170,7 +172,7 @@ def compose(
         id=occasion.idempotency_key,
         subject=subject,
         text=_filled(f"{folder}/body.txt", words).strip() + "\n",
-        html=_page_of({**words, "subject": subject}) if is_email else "",
+        html=_page_of("email/body.html", {**words, **_sentences(words), "subject": subject}) if is_email else "",
         data=data_of(occasion, snapshots),
         sent_at=occasion.now,
         exports=shown,
@@ -179,10 +181,57 @@ def compose(
     )
 
 
-def _page_of(words: Mapping[str, Any]) -> str:
+def compose_notice(occasion: Occasion, notice: Mapping[str, Any]) -> Message:
+    """What a subscription's owner is told; ``notice`` is what :mod:`scheduler.consequences` wrote down."""
+    at = datetime.fromisoformat(notice["scheduled_at"]) if notice.get("scheduled_at") else occasion.now
+    words = {
+        "kind": notice["kind"],
+        "name": one_line(occasion.title or occasion.resource_name, NAME) or "Untitled",
+        "project": one_line(occasion.project_name, NAME),
+        "resource_type": occasion.resource_type,
+        "resource_name": one_line(occasion.resource_name, NAME),
+        "summary": occasion.summary,
+        "subscription_id": occasion.subscription_id,
+        "day": _day(at, occasion),
+        "at": _in_full(at, occasion.timezone),
+        "reason": one_line(notice.get("reason", "")),
+        "nobody": notice.get("nobody", False),
+        "failures": [[one_line(each) for each in pair] for pair in notice.get("failures", ())],
+        "further": notice.get("further", 0),
+        "commands": _commands(occasion, notice),
+    }
+    lead, why, advice = (_filled(f"notice/{name}.txt", words).strip() for name in ("lead", "why", "advice"))
+    words |= {"subject": one_line(_filled("notice/subject.txt", words), SUBJECT), "lead": lead, "advice": advice}
+    return Message(
+        id=occasion.idempotency_key,
+        subject=words["subject"],
+        text=_filled("notice/body.txt", words).strip() + "\n",
+        html=_page_of("notice/body.html", {**words, "why": why, "preview": lead[:PREVIEW]}),
+        data={},
+        sent_at=occasion.now,
+    )
+
+
+def _commands(occasion: Occasion, notice: Mapping[str, Any]) -> list[str]:
+    """What the owner, or whoever has the command line, can type."""
+    subscription = occasion.subscription_id
+    match notice["kind"]:
+        case "failed":
+            return [f"paperround deliveries resend {notice['delivery_id']}"]
+        case "ended":
+            return [f"paperround subscriptions edit {subscription} --until-date DATE"]
+        case _:
+            return [f"paperround subscriptions resume {subscription}"]
+
+
+def _page_of(template: str, words: Mapping[str, Any]) -> str:
     """The HTML, its style on each element, for mail programs that read no style sheets. Sentences are escaped there."""
-    lead, why = (_filled(f"partials/{name}.txt", words).strip() for name in ("lead", "why"))
-    return _inliner().inline(_filled("email/body.html", {**words, "lead": lead, "why": why}))
+    return _inliner().inline(_filled(template, words))
+
+
+def _sentences(words: Mapping[str, Any]) -> dict[str, str]:
+    """The sentences that text and page share."""
+    return {name: _filled(f"partials/{name}.txt", words).strip() for name in ("lead", "why")}
 
 
 def _oldest(snapshots: Sequence[InsightSnapshot]) -> datetime | None:
@@ -221,7 +270,7 @@ def _wording(occasion: Occasion) -> Wording:
             return Wording.SUBSCRIBED
         case Trigger.TARGET_CHANGE:
             return Wording.INVITATION if occasion.is_invitation else Wording.CHANGED
-        case Trigger.SCHEDULED | Trigger.BACKFILL | Trigger.RESEND:
+        case Trigger.SCHEDULED | Trigger.BACKFILL | Trigger.RESEND | Trigger.NOTICE:
             return Wording.REGULAR
 
 

@@ -15,6 +15,7 @@ import uvicorn
 from scheduler.app import App
 from scheduler.daemon import Daemon
 from scheduler.errors import ConfigurationError
+from scheduler.metrics import Metrics
 from scheduler.web import web_app
 from scheduler.workers import Workers, standard_input_ended
 
@@ -41,8 +42,10 @@ async def serve_until_stopped(
         notify=notify,
         watchdog=watchdog,
         on_stopping=sending.terminate,
+        verify=app.verify_daily,
     )
-    web = web_app(subscriptions=app.subscriptions, links=app.links, is_alive=daemon.is_alive)
+    metrics = Metrics(app.database, app.clock)
+    web = web_app(subscriptions=app.subscriptions, links=app.links, is_alive=daemon.is_alive, metrics=metrics.page)
     with _listening(host, port) as listener:
         server = _Server(
             uvicorn.Config(

@@ -32,6 +32,8 @@ class Trigger(StrEnum):
     TARGET_CHANGE = "target_change"
     BACKFILL = "backfill"
     RESEND = "resend"
+    NOTICE = "notice"
+    """A mail to the owner: a failure, a subscription that was disabled, a schedule that ended."""
 
 
 class DeliveryStatus(StrEnum):
@@ -64,6 +66,17 @@ class RecipientStatus(StrEnum):
     """No further attempt; the reason stands in its error."""
     SUPPRESSED = "suppressed"
     """No longer wanted: unsubscribed, paused or removed before it was sent."""
+
+
+class Failure(StrEnum):
+    """What kind of failure it was, beside its reason (``error.type`` in the API)."""
+
+    TRANSIENT = "TransientFailure"
+    PERMANENT = "PermanentFailure"
+    TARGET_GONE = "TargetGone"
+    """No later delivery to this target can succeed either: believed at once, or after some in a row."""
+    SKIPPED = "Skipped"
+    DISABLED = "Disabled"
 
 
 FOLLOWS: dict[RecipientStatus, frozenset[RecipientStatus]] = {
@@ -111,6 +124,21 @@ def after_attempt(outcome: Outcome, *, last_attempt: bool) -> RecipientStatus:
             return RecipientStatus.UNCERTAIN
         case TransientFailure():
             return RecipientStatus.RETRYING
+        case _:
+            assert_never(outcome)
+
+
+def failure_of(outcome: Outcome) -> Failure | None:
+    """The kind of failure in a channel's answer; None when it was sent."""
+    match outcome:
+        case Sent():
+            return None
+        case TransientFailure():
+            return Failure.TRANSIENT
+        case PermanentFailure(target_gone=True):
+            return Failure.TARGET_GONE
+        case PermanentFailure():
+            return Failure.PERMANENT
         case _:
             assert_never(outcome)
 

@@ -18,19 +18,20 @@ from channels.base import TargetError
 from channels.registry import KINDS, Channels
 from channels.registry import destination as destination_of
 from channels.registry import shown as shown_as
-from scheduler.catchup import WINDOW, CatchUp
+from scheduler.catchup import WINDOW, CatchUp, plan
 from scheduler.clock import Clock
 from scheduler.db import Database
 from scheduler.errors import Conflict, InvalidField, NotFound
 from scheduler.recurrence import Recurrence
 from scheduler.sealing import Box
 from scheduler.status import Trigger
-from scheduler.store import catalog, opening
+from scheduler.store import catalog, opening, recurrences
 from scheduler.store import subscriptions as rows
 from scheduler.store.catalog import Dashboard, Entry, Insight, Integration
 from scheduler.store.columns import Target
 from scheduler.store.opening import NewDelivery
 from scheduler.store.people import Project, User
+from scheduler.store.recurrences import rule_fields
 from scheduler.store.subscriptions import Subscription
 
 log = structlog.get_logger()
@@ -60,11 +61,12 @@ FIELDS = frozenset({*RECURRENCE, *CONTENT, *TARGET, *OTHER})
 class Subscriptions:
     """Every change of a standing request, for every surface."""
 
-    def __init__(self, database: Database, channels: Channels, box: Box, clock: Clock) -> None:
+    def __init__(self, database: Database, channels: Channels, box: Box, clock: Clock, installation: UUID) -> None:
         self._database = database
         self._channels = channels
         self._box = box
         self._clock = clock
+        self._installation = installation
 
     # ── subscribe ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -104,6 +106,7 @@ class Subscriptions:
                 now=now,
             )
             if enabled:
+                await recurrences.take_up(tx, [(subscription_id, recurrence, next_at)], now=now)
                 made = await rows.find(tx, project.id, subscription_id)
                 message = fields.get("invite_message")
                 invitation = _delivery(
@@ -124,16 +127,45 @@ class Subscriptions:
         _refuse_unknown(fields)
         async with self._database.write() as tx:
             before = await rows.find(tx, project.id, subscription_id, lock=True)
-            await rows.change(tx, subscription_id, await self._changes(tx, project, before, fields, now=now), now=now)
-            after = await rows.find(tx, project.id, subscription_id)
-            if after.deleted or not after.enabled:
+            after = await self._change(tx, before, await self._changes(tx, project, before, fields, now=now), now=now)
+            if not after.is_live:
                 await rows.suppress(tx, subscription_id)
-            if after.deleted or not after.enabled or after.target != before.target:
+            if not after.is_live or after.target != before.target:
                 await rows.look_again(tx, subscription_id, now=now)
             announcement = _announcement(before, after, fields.get("invite_message"))
             if announcement is not None:
                 await opening.insert_deliveries(tx, [announcement], now=now)
             return after
+
+    async def _change(
+        self, tx: AsyncConnection, before: Subscription, columns: Mapping[str, Any], *, now: datetime
+    ) -> Subscription:
+        """Write it; the rule the subscription goes by ends, or begins, where the change says so."""
+        is_live = columns.get("enabled", before.enabled) and not columns.get("deleted", before.deleted)
+        another_date = "next_delivery_date" in columns
+        if before.is_live and (another_date or not is_live):
+            await self._open_due(tx, before, stays_live=is_live, now=now)
+            await recurrences.end(tx, [before.id], now=now)
+        await rows.change(tx, before.id, dict(columns), now=now)
+        after = await rows.find(tx, before.project_id, before.id)
+        if is_live and after.next_delivery_date is not None and (another_date or not before.is_live):
+            await recurrences.take_up(tx, [(after.id, after.recurrence, after.next_delivery_date)], now=now)
+        return after
+
+    async def _open_due(
+        self, tx: AsyncConnection, subscription: Subscription, *, stays_live: bool, now: datetime
+    ) -> None:
+        """What has fallen due and nobody opened yet still belongs to the rule as it was until now."""
+        due_at = subscription.next_delivery_date
+        if due_at is None or due_at > now:
+            return
+        due = subscription.as_due(due_at)
+        planned = plan(due.recurrence, due_at=due_at, now=now, policy=due.catch_up, window=due.window)
+        if not stays_live:
+            planned = planned.all_skipped("paused or removed before it was sent")
+        await opening.open_occurrences(
+            tx, [(due, planned)], installation=self._installation, run_id="paperround", now=now
+        )
 
     async def pause(self, project: Project, subscription_id: int) -> Subscription:
         """A person's doing; nothing is sent until it is resumed."""
@@ -180,7 +212,7 @@ class Subscriptions:
             if not leaving:
                 return False
             values = {"target_value": ",".join(staying)} if staying else {"deleted": True}
-            await rows.change(tx, subscription_id, values, now=now)
+            await self._change(tx, subscription, values, now=now)
             await rows.look_again(tx, subscription_id, now=now)
         log.info("subscription.unsubscribed", subscription_id=subscription_id, left=len(staying))
         return True
@@ -251,7 +283,7 @@ class Subscriptions:
             target = self._target(kind, fields.get("target_value", self.target_value(before.target)))
             if (kind, self.target_value(target)) != (before.target.kind, self.target_value(before.target)):
                 columns |= _target_columns(target)
-        recurrence = _recurrence(_recurrence_fields(before.recurrence) | dict(fields))
+        recurrence = _recurrence(rule_fields(before.recurrence) | dict(fields))
         columns |= _recurrence_columns(recurrence)
         columns |= {name: _flag(name, fields[name]) for name in ("deleted", "enabled") if name in fields}
         columns |= _other_columns(fields, defaults=False)
@@ -270,7 +302,7 @@ class Subscriptions:
                     "enabled" if resumed else None, "the recurrence has no occurrence after now; extend it"
                 )
         if resumed:
-            columns["last_error"] = None
+            columns |= {"last_error": None, "enabled_at": now}
         return columns
 
     async def _changed_content(
@@ -326,24 +358,8 @@ def _recurrence(fields: Mapping[str, Any]) -> Recurrence:
     return Recurrence.parse(**{name: fields[name] for name in RECURRENCE if name in fields})
 
 
-def _recurrence_fields(recurrence: Recurrence) -> dict[str, Any]:
-    """The inverse: a stored rule as the contract's fields, for a change of some of them."""
-    return {
-        "frequency": recurrence.frequency,
-        "interval": recurrence.interval,
-        "byweekday": None if recurrence.byweekday is None else list(recurrence.byweekday),
-        "bysetpos": recurrence.bysetpos,
-        "count": recurrence.count,
-        "start_date": recurrence.start_at,
-        "until_date": recurrence.until_at,
-        "timezone": recurrence.timezone,
-        "gap": recurrence.gap,
-        "fold": recurrence.fold,
-    }
-
-
 def _recurrence_columns(recurrence: Recurrence) -> dict[str, Any]:
-    columns = _recurrence_fields(recurrence)
+    columns = rule_fields(recurrence)
     weekdays = columns.pop("byweekday")
     return columns | {
         "byweekday": None if weekdays is None else ",".join(weekdays),

@@ -13,7 +13,12 @@ from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
+import tzdata
+
 from scheduler.errors import InvalidField
+
+RULES_VERSION: str = tzdata.IANA_VERSION
+"""Which edition of the IANA time zone database next dates are worked out with, such as ``2026c``."""
 
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 """The years an instant may be given in: a time that a person can mean, with room to reckon on both sides."""

@@ -10,7 +10,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler import logs
-from scheduler.cli import catalog, deliveries, demo, running, subscriptions
+from scheduler.cli import catalog, deliveries, demo, projects, running, subscriptions, verify
 from scheduler.db import first_line
 from scheduler.errors import InvalidField, PaperroundError
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (running.init, running.serve, running.run_due, running.preview, demo.demo):
+for command in (running.init, running.serve, running.run_due, running.preview, verify.verify, demo.demo):
     app.command()(command)
 for name, group in (
     ("subscriptions", subscriptions.app),
@@ -30,6 +30,7 @@ for name, group in (
     ("dashboards", catalog.dashboards),
     ("sources", catalog.sources),
     ("integrations", catalog.integrations),
+    ("projects", projects.app),
 ):
     app.add_typer(group, name=name)
 

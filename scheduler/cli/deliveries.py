@@ -65,7 +65,7 @@ def _table_row(each: Delivery) -> tuple[object, ...]:
 
 @app.command("show")
 def show_delivery(delivery: Id, project: ProjectId = None, as_json: AsJson = False) -> None:
-    """One delivery, each recipient, and what it showed."""
+    """One delivery, each recipient with every attempt, and what it showed."""
 
     async def read(app: App, project: Project) -> Delivery:
         async with app.database.read() as connection:
@@ -96,6 +96,14 @@ def show_delivery(delivery: Id, project: ProjectId = None, as_json: AsJson = Fal
         ],
         empty="No recipients.",
     )
+    history = [(each.address, tried) for each in found.recipients for tried in each.history]
+    if len(history) > len(found.recipients):
+        print_line("")
+        print_table(
+            ("recipient", "attempt", "ended", "outcome", "reason"),
+            [(who, each.number, local(each.finished_at, "UTC"), each.outcome, each.reason) for who, each in history],
+            empty="",
+        )
 
 
 @app.command("resend")

@@ -59,6 +59,7 @@ async def _show_once(*, as_json: bool) -> None:
                 if not as_json:
                     print_line("A small shop, four insights, one dashboard, three subscriptions. Delivering …")
                 await make_demo(app, shop=Path(folder) / "shop.db", webhook_url=webhook.url)
+                await app.ready_to_deliver()
                 await run_due(app.runner())
                 received = _received(smtp, slack, webhook)
     if as_json:
@@ -96,6 +97,7 @@ async def _serve(port: int, *, as_json: bool) -> None:
                 "",
             ):
                 print_line(line)
+            await app.ready_to_deliver()
             await serve_until_stopped(app, host="127.0.0.1", port=port, workers=0, notify=lambda _: None, watchdog=None)
 
 

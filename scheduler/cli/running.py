@@ -39,10 +39,13 @@ def init(
     email: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Its owner's address.", show_default="PAPERROUND_EMAIL_FROM's")
     ] = None,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Deliver from this copy: the database it was copied from is out of use.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the database and its secret key, or bring an older schema up to date; nothing happens when all is there."""
-    made = asyncio.run(initialise(load_settings(), project=project, owner_email=email))
+    made = asyncio.run(initialise(load_settings(), project=project, owner_email=email, adopt=adopt))
     if as_json:
         print_json(made)
         return
@@ -66,6 +69,7 @@ def serve(
 
     async def run() -> None:
         async with opened(load_settings()) as app:
+            await app.ready_to_deliver()
             if sending_only:
                 await send_until_stopped(app)
             else:
@@ -100,6 +104,7 @@ def run_due(
         async with opened(settings) as app:
             if dry_run:
                 return await _rehearse(app, clock, limit=limit, as_json=as_json)
+            await app.ready_to_deliver()
             runner = app.runner(due_clock=clock)
             with _progress(runner, shown=not as_json):
                 await run_due_once(runner, limit=limit, patience=None if wait else PATIENCE)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import case, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, func, insert, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.models import attempts as attempts_table
@@ -23,13 +24,17 @@ CANDIDATES = 4
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRecipient:
-    """One address to try now; ``attempt`` counts this try (1, 2, 3 …), ``in_series`` from the last resend on."""
+    """One address to try now; ``attempt`` counts this try (1, 2, 3 …), ``in_series`` only those that count:
+
+    from the last resend on, without those that the provider put off. ``unanswered``: its last attempt left no word.
+    """
 
     position: int
     address: str
     attempt: int
     in_series: int
     progress: Mapping[str, Any] | None
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,9 @@ class Claimed:
     dashboard: tuple[int, str] | None
     resource_name: str
     project: tuple[int, str]
+    policy: Mapping[str, Any] | None
     subscriber: str
+    notice: Mapping[str, Any] | None = None
     recipients: tuple[ClaimedRecipient, ...] = field(default=())
 
 
@@ -65,16 +72,17 @@ async def claim(
     lease_for: timedelta,
     run_id: str,
     busy: Collection[str],
-    shares: Mapping[str, int],
+    room_at: Callable[[str, str], int],
 ) -> list[Claimed]:
     """Take ready deliveries exclusively, the longest waiting first; nothing that goes to a busy destination.
 
-    ``shares``: at most so many for one destination, by channel kind. A delivery whose worker died is ready again when
-    its lease has run out; its recipients' lost attempts are recorded as uncertain.
+    ``room_at``: how many may go to a destination, by channel kind and its name. A delivery whose worker died is ready
+    again when its lease has run out; its recipients' lost attempts are recorded as uncertain.
     """
     lease = uuid4()
+    await _shorten_leases(tx, now=now, lease_for=lease_for)
     ids = await _take(
-        tx, now=now, limit=limit, until=now + lease_for, lease=lease, run_id=run_id, busy=busy, shares=shares
+        tx, now=now, limit=limit, until=now + lease_for, lease=lease, run_id=run_id, busy=busy, room_at=room_at
     )
     if not ids:
         return []
@@ -111,7 +119,7 @@ async def _waiting(tx: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[
 
 
 async def _suppress(tx: AsyncConnection, rows: Sequence[AnyRow], waiting: Mapping[UUID, Sequence[AnyRow]]) -> None:
-    """Who unsubscribed, or whose subscription was paused or removed since, gets nothing of what still waits."""
+    """Who unsubscribed, or whose subscription was switched off since, gets nothing of what still waits."""
     unwanted = [
         (row.delivery_id, recipient.position)
         for row in rows
@@ -130,6 +138,8 @@ async def _suppress(tx: AsyncConnection, rows: Sequence[AnyRow], waiting: Mappin
 
 
 def _is_wanted(row: AnyRow, address: str) -> bool:
+    if row.notice is not None:
+        return True
     if row.deleted or not row.enabled:
         return False
     now_email = row.target_type == row.kind == "email"
@@ -144,11 +154,15 @@ def _to_try(row: AnyRow, waiting: Sequence[AnyRow], *, now: datetime) -> tuple[C
             attempt=recipient.attempts + 1,
             in_series=recipient.attempts + 1 - recipient.uncounted,
             progress=recipient.progress,
+            unanswered=recipient.attempts > 0 and recipient.status in _LEFT_NO_WORD,
         )
         for recipient in waiting
         if _is_wanted(row, recipient.address)
         and (recipient.next_attempt_at is None or recipient.next_attempt_at <= now)
     )
+
+
+_LEFT_NO_WORD = (RecipientStatus.SENDING, RecipientStatus.PENDING)
 
 
 async def _take(
@@ -160,10 +174,10 @@ async def _take(
     lease: UUID,
     run_id: str,
     busy: Collection[str],
-    shares: Mapping[str, int],
+    room_at: Callable[[str, str], int],
 ) -> list[UUID]:
-    candidates = (
-        select(deliveries.c.id, deliveries.c.destination, deliveries.c.target_type, deliveries.c.ready_at)
+    candidates = await tx.execute(
+        select(deliveries.c.id, deliveries.c.target_type, deliveries.c.destination)
         .where(
             deliveries.c.status == DeliveryStatus.STARTING,
             deliveries.c.ready_at <= now,
@@ -172,19 +186,20 @@ async def _take(
         .order_by(deliveries.c.ready_at)
         .limit(CANDIDATES * limit)
         .with_for_update(skip_locked=True)
-        .cte("candidates")
     )
-    rank = func.row_number().over(partition_by=candidates.c.destination, order_by=candidates.c.ready_at)
-    ranked = select(candidates, rank.label("rank")).cte("ranked")
-    share = case(shares, value=ranked.c.target_type, else_=1)
-    chosen = select(ranked.c.id).where(ranked.c.rank <= share).order_by(ranked.c.ready_at).limit(limit)
-    taken = await tx.execute(
-        update(deliveries)
-        .where(deliveries.c.id.in_(chosen.scalar_subquery()))
-        .values(lease=lease, ready_at=until, run_id=run_id, updated_at=now)
-        .returning(deliveries.c.id)
-    )
-    return list(taken.scalars())
+    chosen: list[UUID] = []
+    taken: Counter[str] = Counter()
+    for row in candidates:
+        if len(chosen) < limit and taken[row.destination] < room_at(row.target_type, row.destination):
+            taken[row.destination] += 1
+            chosen.append(row.id)
+    if chosen:
+        await tx.execute(
+            update(deliveries)
+            .where(deliveries.c.id.in_(chosen))
+            .values(lease=lease, ready_at=until, run_id=run_id, updated_at=now)
+        )
+    return chosen
 
 
 async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> None:
@@ -214,10 +229,12 @@ _CLAIMED = (
         deliveries.c.integration_id.label("sends_with"),
         deliveries.c.invites,
         deliveries.c.invite_message,
+        deliveries.c.notice,
         deliveries.c.exported_asset_ids,
         subscriptions,
         func.coalesce(dashboards.c.name, insights.c.name).label("resource_name"),
         projects.c.name.label("project_name"),
+        projects.c.policy,
         users.c.first_name,
         users.c.email,
     )
@@ -249,7 +266,9 @@ def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipie
         dashboard=None if row.dashboard_id is None else (row.dashboard_id, row.resource_name),
         resource_name=row.resource_name,
         project=(row.project_id, row.project_name),
+        policy=row.policy,
         subscriber=row.first_name or row.email,
+        notice=row.notice,
         recipients=recipients,
     )
 
@@ -294,21 +313,33 @@ async def next_ready_at(
     return found
 
 
-async def anything_ready(connection: AsyncConnection, *, now: datetime) -> bool:
-    """Whether a claim is worth a write: something is ready, or a dead worker's lease has run out."""
+async def anything_ready(connection: AsyncConnection, *, now: datetime, lease_for: timedelta) -> bool:
+    """Whether a claim is worth a write: something is ready, a dead worker's lease has run out, or is far too long."""
+    worth_it = or_(deliveries.c.ready_at <= now, _leased_too_long(now, lease_for))
     found = await connection.execute(
-        select(deliveries.c.id)
-        .where(deliveries.c.status == DeliveryStatus.STARTING, deliveries.c.ready_at <= now)
-        .limit(1)
+        select(deliveries.c.id).where(deliveries.c.status == DeliveryStatus.STARTING, worth_it).limit(1)
     )
     return found.first() is not None
 
 
+async def _shorten_leases(tx: AsyncConnection, *, now: datetime, lease_for: timedelta) -> None:
+    """No lease is longer than a lease: one that is was given before the clock was set back, and may be a dead one's."""
+    await tx.execute(
+        update(deliveries)
+        .where(deliveries.c.status == DeliveryStatus.STARTING, _leased_too_long(now, lease_for))
+        .values(ready_at=now + lease_for)
+    )
+
+
+def _leased_too_long(now: datetime, lease_for: timedelta) -> ColumnElement[bool]:
+    return and_(deliveries.c.lease.is_not(None), deliveries.c.ready_at > now + 2 * lease_for)
+
+
 async def count_by_status(connection: AsyncConnection, run_id: str) -> dict[str, int]:
-    """How many deliveries of a run have come to each status."""
+    """How many deliveries of a run have come to each status, notices aside."""
     rows = await connection.execute(
         select(deliveries.c.status, func.count().label("total"))
-        .where(deliveries.c.run_id == run_id)
+        .where(deliveries.c.run_id == run_id, deliveries.c.trigger_type != Trigger.NOTICE)
         .group_by(deliveries.c.status)
     )
     return {row.status: row.total for row in rows}

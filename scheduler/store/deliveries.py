@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,10 +12,21 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.errors import Conflict, NotFound
-from scheduler.models import dashboards, deliveries, delivery_recipients, exports, subscriptions
+from scheduler.models import attempts, dashboards, deliveries, delivery_recipients, exports, subscriptions
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
 
 PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class PastAttempt:
+    """One try at one recipient; ``outcome`` is sent, transient, permanent or uncertain."""
+
+    number: int
+    outcome: str
+    reason: str | None
+    started_at: datetime | None
+    finished_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,8 @@ class Recipient:
     error: dict[str, str] | None
     progress: dict[str, Any] | None
     sent_at: datetime | None
+    history: tuple[PastAttempt, ...] = ()
+    """Its attempts, where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,7 @@ async def newest(
 ) -> list[Delivery]:
     """A page of deliveries, newest first; ``before`` is the last one of the page before.
 
-    What they showed is read only where it is wanted (``shown``): it may be ten thousand rows an insight.
+    What they showed, and every attempt, is read only where it is wanted (``shown``): it may be ten thousand rows.
     """
     conditions: list[ColumnElement[bool]] = [subscriptions.c.project_id == project_id]
     if subscription_id is not None:
@@ -91,8 +104,11 @@ async def newest(
 
 
 async def of_run(connection: AsyncConnection, run_id: str) -> AsyncIterator[Delivery]:
-    """What one run had in its hands, in the order it was opened; read page by page, however many there are."""
-    conditions: list[ColumnElement[bool]] = [deliveries.c.run_id == run_id]
+    """What one run had in its hands, notices aside, in the order it was opened; page by page, however many."""
+    conditions: list[ColumnElement[bool]] = [
+        deliveries.c.run_id == run_id,
+        deliveries.c.trigger_type != Trigger.NOTICE,
+    ]
     page = await _read(connection, conditions, limit=PAGE)
     while page:
         for delivery in page:
@@ -122,7 +138,8 @@ async def _read(
             .limit(limit)
         )
     ).all()
-    recipients = await _recipients(connection, [row.id for row in rows])
+    ids = [row.id for row in rows]
+    recipients = await _recipients(connection, ids, await _attempts(connection, ids) if shown else {})
     export_ids = {id_ for row in rows for id_ in row.exported_asset_ids or ()}
     snapshots = await _exports(connection, export_ids) if shown else {}
     return [
@@ -149,7 +166,22 @@ async def _read(
     ]
 
 
-async def _recipients(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[Recipient]]:
+async def _attempts(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[tuple[UUID, int], list[PastAttempt]]:
+    found: dict[tuple[UUID, int], list[PastAttempt]] = {}
+    rows = await connection.execute(
+        select(attempts)
+        .where(attempts.c.delivery_id.in_(ids))
+        .order_by(attempts.c.delivery_id, attempts.c.position, attempts.c.attempt)
+    )
+    for row in rows:
+        attempt = PastAttempt(row.attempt, row.outcome, row.reason, row.started_at, row.finished_at)
+        found.setdefault((row.delivery_id, row.position), []).append(attempt)
+    return found
+
+
+async def _recipients(
+    connection: AsyncConnection, ids: Sequence[UUID], history: Mapping[tuple[UUID, int], Sequence[PastAttempt]]
+) -> dict[UUID, list[Recipient]]:
     found: dict[UUID, list[Recipient]] = {id_: [] for id_ in ids}
     rows = await connection.execute(
         select(delivery_recipients)
@@ -167,6 +199,7 @@ async def _recipients(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[
                 error=_error(row.error_type, row.error_message),
                 progress=row.progress,
                 sent_at=row.sent_at,
+                history=tuple(history.get((row.delivery_id, row.position), ())),
             )
         )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.catchup import CatchUp, Opening, Plan
 from scheduler.models import DUE, deliveries, delivery_recipients, subscriptions
+from scheduler.policy import Ending
 from scheduler.recurrence import Recurrence
-from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
+from scheduler.status import DeliveryStatus, Failure, RecipientStatus, Trigger
+from scheduler.store import recurrences
 from scheduler.store.columns import LONGEST_ERROR, AnyRow, Target, recurrence_of, target_of
 
 
@@ -70,6 +72,9 @@ class NewDelivery:
     invites: bool = False
     invite_message: str | None = None
     skipped_because: str | None = None
+    notice: Mapping[str, Any] | None = None
+    ready_at: datetime | None = None
+    """Not before; None: at once."""
 
 
 def occurrence_id(installation: UUID, subscription_id: int, occurrence_at: datetime) -> UUID:
@@ -77,7 +82,14 @@ def occurrence_id(installation: UUID, subscription_id: int, occurrence_at: datet
     return uuid5(installation, f"{subscription_id}/{occurrence_at.isoformat()}")
 
 
-def scheduled(installation: UUID, subscription_id: int, target: Target, opening: Opening) -> NewDelivery:
+def scheduled(
+    installation: UUID,
+    subscription_id: int,
+    target: Target,
+    opening: Opening,
+    *,
+    ready_at: Callable[[datetime], datetime] | None = None,
+) -> NewDelivery:
     """The delivery of one occurrence."""
     return NewDelivery(
         id=occurrence_id(installation, subscription_id, opening.occurrence_at),
@@ -86,6 +98,7 @@ def scheduled(installation: UUID, subscription_id: int, target: Target, opening:
         target=target,
         scheduled_at=opening.occurrence_at,
         skipped_because=opening.skipped_because,
+        ready_at=None if ready_at is None or opening.skipped_because else ready_at(opening.occurrence_at),
     )
 
 
@@ -96,8 +109,11 @@ async def open_occurrences(
     installation: UUID,
     run_id: str,
     now: datetime,
+    ready_at: Callable[[datetime], datetime] | None = None,
 ) -> list[NewDelivery]:
     """Open what is planned and advance the next dates; what another worker opened first is left out.
+
+    ``ready_at`` says when the delivery of an occurrence may start, without it at once.
 
     Guarded twice: by the date that was read, and by what the ledger already has of the same subscription (a clock that
     went back, a schedule edited to and fro).
@@ -107,19 +123,13 @@ async def open_occurrences(
     mine = await _still_as_read(tx, {due_row.id: due_row for due_row, _ in plans})
     taken = await _already_open(tx, mine, since=min(due_row.next_delivery_at for due_row, _ in plans))
     fresh = [
-        scheduled(installation, due_row.id, due_row.target, opening)
+        scheduled(installation, due_row.id, due_row.target, opening, ready_at=ready_at)
         for due_row, plan in plans
         if due_row.id in mine
         for opening in plan.openings
         if (due_row.id, opening.occurrence_at) not in taken
     ]
-    if mine:
-        await tx.execute(
-            update(subscriptions)
-            .where(subscriptions.c.id == bindparam("of_id"))
-            .values(next_delivery_date=bindparam("at")),
-            [{"of_id": due_row.id, "at": plan.next_delivery_at} for due_row, plan in plans if due_row.id in mine],
-        )
+    await move_next_dates(tx, {due_row.id: plan.next_delivery_at for due_row, plan in plans if due_row.id in mine})
     await insert_deliveries(tx, fresh, now=now, run_id=run_id)
     return fresh
 
@@ -189,10 +199,10 @@ def _delivery_row(delivery: NewDelivery, run_id: str, now: datetime) -> dict[str
         "integration_id": delivery.target.integration_id,
         "invites": delivery.invites,
         "invite_message": delivery.invite_message,
-        # Of several occurrences the oldest goes first; one that lies ahead (`--at`) need not be waited for.
-        "ready_at": None if skipped else min(delivery.scheduled_at or now, now),
+        "notice": delivery.notice,
+        "ready_at": None if skipped else delivery.ready_at or now,
         "run_id": run_id,
-        "error_type": "Skipped" if skipped else None,
+        "error_type": Failure.SKIPPED if skipped else None,
         "error_message": delivery.skipped_because,
         "created_at": now,
         "updated_at": now,
@@ -200,14 +210,44 @@ def _delivery_row(delivery: NewDelivery, run_id: str, now: datetime) -> dict[str
     }
 
 
-async def disable(tx: AsyncConnection, subscription_id: int, *, reason: str, now: datetime) -> bool:
-    """The system's doing, once: False when it was disabled or deleted already."""
+async def disable(
+    tx: AsyncConnection, subscription_id: int, *, reason: str, now: datetime, last_at: datetime | None = None
+) -> bool:
+    """The system's doing, once: False when it was disabled or deleted already.
+
+    ``last_at`` is its last occurrence, if not the one before the next date.
+    """
     moved = await tx.execute(
         update(subscriptions)
         .where(subscriptions.c.id == subscription_id, subscriptions.c.enabled, ~subscriptions.c.deleted)
-        .values(enabled=False, last_error={"type": "Disabled", "message": reason[:LONGEST_ERROR]}, updated_at=now)
+        .values(
+            enabled=False,
+            last_error={"type": Failure.DISABLED, "message": reason[:LONGEST_ERROR]},
+            updated_at=now,
+        )
     )
+    if moved.rowcount == 1:
+        await recurrences.end(tx, [subscription_id], now=now, last_at=last_at)
     return moved.rowcount == 1
+
+
+async def live_after(connection: AsyncConnection, last_id: int, *, limit: int) -> Sequence[AnyRow]:
+    """A page of the subscriptions that have a next date, by their ids."""
+    rows = await connection.execute(
+        select(subscriptions).where(DUE, subscriptions.c.id > last_id).order_by(subscriptions.c.id).limit(limit)
+    )
+    return rows.all()
+
+
+async def move_next_dates(tx: AsyncConnection, dates: Mapping[int, datetime | None]) -> None:
+    """Set the next dates of these subscriptions."""
+    if dates:
+        await tx.execute(
+            update(subscriptions)
+            .where(subscriptions.c.id == bindparam("of_id"))
+            .values(next_delivery_date=bindparam("at")),
+            [{"of_id": id_, "at": at} for id_, at in dates.items()],
+        )
 
 
 async def next_due_at(connection: AsyncConnection) -> datetime | None:
@@ -217,14 +257,55 @@ async def next_due_at(connection: AsyncConnection) -> datetime | None:
     return found
 
 
-async def set_aside(
+async def skip_next(
     tx: AsyncConnection, row: AnyRow, *, reason: str, installation: UUID, run_id: str, now: datetime
 ) -> None:
-    """Disable a subscription whose row makes no sense, and record the occurrence it cannot have as skipped."""
-    if not await disable(tx, row.id, reason=reason, now=now):
-        return
+    """Record the next occurrence of a row that makes no sense as skipped, whatever else the row says."""
     if await _already_open(tx, [row.id], since=row.next_delivery_date):
         return
     target = Target(row.target_type, row.target_value, row.target_sealed, row.destination, ())
     skipped = scheduled(installation, row.id, target, Opening(row.next_delivery_date, reason))
     await insert_deliveries(tx, [skipped], now=now, run_id=run_id)
+
+
+async def insert_notice(
+    tx: AsyncConnection,
+    subscription_id: int,
+    target: Target,
+    *,
+    about: str,
+    notice: Mapping[str, Any],
+    installation: UUID,
+    run_id: str,
+    now: datetime,
+) -> None:
+    """A mail about a subscription; one with the same ``about`` is sent once, ever."""
+    id_ = uuid5(installation, f"notice/{subscription_id}/{about}")
+    if (await tx.execute(select(deliveries.c.id).where(deliveries.c.id == id_))).first() is None:
+        delivery = NewDelivery(id_, subscription_id, Trigger.NOTICE, target, notice=notice)
+        await insert_deliveries(tx, [delivery], now=now, run_id=run_id)
+
+
+async def endings(tx: AsyncConnection, subscription_id: int, *, limit: int) -> list[Ending]:
+    """How its newest deliveries ended, newest first; none from before it was last resumed."""
+    rows = await tx.execute(
+        select(deliveries.c.status, deliveries.c.error_type, deliveries.c.error_message, deliveries.c.created_at)
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .where(
+            deliveries.c.subscription_id == subscription_id,
+            deliveries.c.status.in_([DeliveryStatus.COMPLETED, DeliveryStatus.FAILED]),
+            deliveries.c.trigger_type != Trigger.NOTICE,
+            deliveries.c.created_at >= func.coalesce(subscriptions.c.enabled_at, subscriptions.c.created_at),
+        )
+        .order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc())
+        .limit(limit)
+    )
+    return [
+        Ending(
+            failed=row.status == DeliveryStatus.FAILED,
+            gone=row.error_type == Failure.TARGET_GONE,
+            reason=row.error_message or "",
+            opened_at=row.created_at,
+        )
+        for row in rows
+    ]

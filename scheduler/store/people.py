@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.errors import NotFound
-from scheduler.models import installation, organisations, projects, users
+from scheduler.models import installation, organisations, projects, subscriptions, users
+from scheduler.zones import RULES_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Project:
     organisation_id: int
     name: str
     timezone: str
+    policy: dict[str, Any] | None = None
+    """Where it differs from the defaults (:func:`scheduler.policy.parse_policy`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,11 @@ async def install(
     now: datetime,
 ) -> Project:
     """The first rows of an empty database: one organisation, one project, one owner."""
-    await tx.execute(insert(installation).values(id=1, uuid=uuid4(), key_check_sealed=key_check_sealed, created_at=now))
+    await tx.execute(
+        insert(installation).values(
+            id=1, uuid=uuid4(), key_check_sealed=key_check_sealed, tzdata=RULES_VERSION, created_at=now
+        )
+    )
     made = await tx.execute(
         insert(organisations).values(name=organisation, created_at=now).returning(organisations.c.id)
     )
@@ -79,6 +87,30 @@ async def install(
     return await add_project(tx, organisation_id, project, timezone=timezone, now=now)
 
 
+async def take_home(tx: AsyncConnection, here: str, *, from_whatever: bool) -> bool:
+    """Make this database the ledger's home, if it has none yet (or ``from_whatever`` it was); whether it is now."""
+    is_free = or_(installation.c.home.is_(None), installation.c.home == here)
+    moved = await tx.execute(update(installation).where(true() if from_whatever else is_free).values(home=here))
+    return moved.rowcount == 1
+
+
+async def verified_at(connection: AsyncConnection) -> datetime | None:
+    """When the ledger was last compared with the rules."""
+    found: datetime | None = (await connection.execute(select(installation.c.verified_at))).scalar_one()
+    return found
+
+
+async def zone_rules(connection: AsyncConnection) -> str | None:
+    """Which edition of the time zone rules the next dates were worked out with."""
+    found: str | None = (await connection.execute(select(installation.c.tzdata))).scalar_one()
+    return found
+
+
+async def set_zone_rules(tx: AsyncConnection, edition: str) -> None:
+    """From now on they are this edition's."""
+    await tx.execute(update(installation).values(tzdata=edition))
+
+
 async def add_project(tx: AsyncConnection, organisation_id: int, name: str, *, timezone: str, now: datetime) -> Project:
     """A further project of an organisation."""
     made = await tx.execute(
@@ -89,14 +121,26 @@ async def add_project(tx: AsyncConnection, organisation_id: int, name: str, *, t
     return Project(made.scalar_one(), organisation_id, name, timezone)
 
 
+_PROJECT = select(projects.c.id, projects.c.organisation_id, projects.c.name, projects.c.timezone, projects.c.policy)
+
+
 async def find_project(connection: AsyncConnection, project_id: int | None = None) -> Project:
     """The project with this id, or the first one. Raises :class:`NotFound`."""
-    query = select(projects.c.id, projects.c.organisation_id, projects.c.name, projects.c.timezone)
-    query = query.order_by(projects.c.id).limit(1) if project_id is None else query.where(projects.c.id == project_id)
-    row = (await connection.execute(query)).one_or_none()
+    is_it = true() if project_id is None else projects.c.id == project_id
+    row = (await connection.execute(_PROJECT.where(is_it).order_by(projects.c.id).limit(1))).one_or_none()
     if row is None:
         raise NotFound(f"no project {project_id}")
     return Project(*row)
+
+
+async def listed_projects(connection: AsyncConnection) -> list[Project]:
+    """Every project, the oldest first."""
+    return [Project(*row) for row in await connection.execute(_PROJECT.order_by(projects.c.id))]
+
+
+async def set_policy(tx: AsyncConnection, project_id: int, policy: dict[str, Any] | None) -> None:
+    """What the project decides from now on; None: the defaults."""
+    await tx.execute(update(projects).where(projects.c.id == project_id).values(policy=policy))
 
 
 async def find_owner(connection: AsyncConnection, organisation_id: int) -> User:
@@ -110,3 +154,13 @@ async def find_owner(connection: AsyncConnection, organisation_id: int) -> User:
         )
     ).one()
     return User(*row)
+
+
+async def address_of_owner(connection: AsyncConnection, subscription_id: int) -> str:
+    """Who is told about a subscription: whoever made it."""
+    found = await connection.execute(
+        select(users.c.email)
+        .join(subscriptions, subscriptions.c.created_by_id == users.c.id)
+        .where(subscriptions.c.id == subscription_id)
+    )
+    return str(found.scalar_one())

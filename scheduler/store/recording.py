@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, null, select, update
+from sqlalchemy import bindparam, func, insert, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.models import attempts as attempts_table
@@ -33,6 +33,8 @@ class Attempt:
     error_type: str | None = None
     error_message: str | None = None
     progress: Mapping[str, Any] | None = None
+    counted: bool = True
+    gone_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,22 @@ class Tried:
     export_ids: tuple[int, ...] | None
 
 
-async def record(tx: AsyncConnection, tried: Sequence[Tried], *, now: datetime) -> dict[UUID, DeliveryStatus]:
-    """Write outcomes, derive each delivery's status, let go of the leases; the status each delivery has now.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a delivery is after its attempts were recorded; ``failures`` are its failed recipients, with reasons."""
+
+    tried: Tried
+    status: DeliveryStatus
+    failures: tuple[tuple[str, str], ...]
+
+    @property
+    def gone_after(self) -> int | None:
+        """In how many failures in a row like this one a target counts as gone; None when they do not say so."""
+        return next((each.gone_after for each in self.tried.attempts if each.gone_after is not None), None)
+
+
+async def record(tx: AsyncConnection, tried: Sequence[Tried], *, now: datetime) -> dict[UUID, Recorded]:
+    """Write outcomes, derive each delivery's status, let go of the leases; what each delivery is now.
 
     A delivery whose lease was lost meanwhile is left to the worker that has it: it is missing from the answer.
     """
@@ -57,7 +73,7 @@ async def record(tx: AsyncConnection, tried: Sequence[Tried], *, now: datetime) 
     rows = {each.claimed.id: each for each in mine}
     ends = await _finish_deliveries(tx, rows, now=now)
     await _record_on_subscriptions(tx, rows, ends, now=now)
-    return {id_: end["becomes"] for id_, end in ends.items()}
+    return {id_: Recorded(rows[id_], end["becomes"], end["failures"]) for id_, end in ends.items()}
 
 
 async def _held(tx: AsyncConnection, leases: Collection[UUID]) -> set[tuple[UUID, UUID]]:
@@ -89,6 +105,7 @@ _AFTER_ATTEMPT = (
         error_message=bindparam("reason"),
         progress=bindparam("so_far"),
         sent_at=bindparam("accepted_at"),
+        uncounted=delivery_recipients.c.uncounted + bindparam("put_off"),
     )
 )
 
@@ -104,6 +121,7 @@ def _recipient_after(claimed: Claimed, attempt: Attempt) -> dict[str, Any]:
         "reason": _cut(attempt.error_message),
         "so_far": attempt.progress,
         "accepted_at": attempt.finished_at if attempt.status is RecipientStatus.SENT else None,
+        "put_off": 0 if attempt.counted else 1,
     }
 
 
@@ -146,20 +164,26 @@ async def _finish_deliveries(
             updated_at=now,
             finished_at=bindparam("ended_at"),
         ),
-        [{"of_id": id_, "shown": _listed(tried[id_].export_ids), **end} for id_, end in ends.items()],
+        [_end_row(id_, tried[id_], end) for id_, end in ends.items()],
     )
     return ends
 
 
+def _end_row(id_: UUID, tried: Tried, end: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {name: value for name, value in end.items() if name != "failures"}
+    return {"of_id": id_, "shown": _listed(tried.export_ids), **columns}
+
+
 def _delivery_after(recipients: Sequence[AnyRow], *, now: datetime) -> dict[str, Any]:
     status = of_delivery(RecipientStatus(row.status) for row in recipients)
-    failed = next((row for row in recipients if row.status == RecipientStatus.FAILED), None)
-    shows_error = status is DeliveryStatus.FAILED and failed is not None
+    failures = [row for row in recipients if row.status == RecipientStatus.FAILED]
+    failed = failures[0] if status is DeliveryStatus.FAILED else None
     return {
         "becomes": status,
+        "failures": tuple((row.address, row.error_message or "") for row in failures),
         "again_at": min((row.next_attempt_at or now for row in recipients if row.status in _WAITING), default=None),
-        "problem": failed.error_type if shows_error and failed is not None else None,
-        "reason": failed.error_message if shows_error and failed is not None else None,
+        "problem": failed.error_type if failed is not None else None,
+        "reason": failed.error_message if failed is not None else None,
         "ended_at": None if status is DeliveryStatus.STARTING else now,
     }
 
@@ -171,9 +195,8 @@ async def _record_on_subscriptions(
     tx: AsyncConnection, tried: Mapping[UUID, Tried], ends: Mapping[UUID, Mapping[str, Any]], *, now: datetime
 ) -> None:
     """``last_error`` is the newest ending's: the reason of a failure, nothing after a success."""
-    fine = {
-        tried[id_].claimed.subscription_id for id_, end in ends.items() if end["becomes"] is DeliveryStatus.COMPLETED
-    }
+    about = {id_: each.claimed.subscription_id for id_, each in tried.items() if each.claimed.notice is None}
+    fine = {about[id_] for id_, end in ends.items() if id_ in about and end["becomes"] is DeliveryStatus.COMPLETED}
     if fine:
         await tx.execute(
             update(subscriptions)
@@ -181,10 +204,13 @@ async def _record_on_subscriptions(
             .values(last_error=None, updated_at=now)
         )
     for id_, end in ends.items():
-        if end["becomes"] is DeliveryStatus.FAILED:
+        if id_ in about and end["becomes"] is DeliveryStatus.FAILED:
             await tx.execute(
                 update(subscriptions)
-                .where(subscriptions.c.id == tried[id_].claimed.subscription_id)
+                .where(
+                    subscriptions.c.id == about[id_],
+                    or_(subscriptions.c.enabled, subscriptions.c.last_error.is_(None)),  # why it was disabled stays
+                )
                 .values(last_error={"type": end["problem"], "message": end["reason"]}, updated_at=now)
             )
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.catchup import CatchUp
 from scheduler.errors import NotFound
 from scheduler.models import dashboards, deliveries, delivery_recipients, insights, subscriptions, users
 from scheduler.recurrence import Recurrence
-from scheduler.status import DeliveryStatus, RecipientStatus, may_become
+from scheduler.status import DeliveryStatus, RecipientStatus, Trigger, may_become
 from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
+from scheduler.store.opening import DueSubscription
 from scheduler.store.people import User
 
 
@@ -42,6 +44,23 @@ class Subscription:
     created_by: User
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def is_live(self) -> bool:
+        """Its occurrences are delivered: neither paused, disabled nor removed."""
+        return self.enabled and not self.deleted
+
+    def as_due(self, due_at: datetime) -> DueSubscription:
+        """What opening its occurrence of ``due_at`` needs."""
+        return DueSubscription(
+            id=self.id,
+            next_delivery_at=due_at,
+            updated_at=self.updated_at,
+            recurrence=self.recurrence,
+            catch_up=CatchUp(self.catch_up),
+            window=timedelta(hours=self.catch_up_hours),
+            target=self.target,
+        )
 
 
 def _query() -> Select[Any]:
@@ -132,11 +151,12 @@ async def change(tx: AsyncConnection, subscription_id: int, values: dict[str, An
 
 
 async def suppress(tx: AsyncConnection, subscription_id: int) -> None:
-    """Whatever still waits in nobody's hands is not sent any more, not even after a resumption."""
+    """Whatever still waits in nobody's hands is not sent any more, not even after a resumption; notices are."""
     waiting = select(deliveries.c.id).where(
         deliveries.c.subscription_id == subscription_id,
         deliveries.c.status == DeliveryStatus.STARTING,
         deliveries.c.lease.is_(None),
+        deliveries.c.trigger_type != Trigger.NOTICE,
     )
     await tx.execute(
         update(delivery_recipients)
@@ -156,6 +176,7 @@ async def look_again(tx: AsyncConnection, subscription_id: int, *, now: datetime
             deliveries.c.subscription_id == subscription_id,
             deliveries.c.status == DeliveryStatus.STARTING,
             deliveries.c.lease.is_(None),
+            deliveries.c.trigger_type != Trigger.NOTICE,
         )
         .values(ready_at=now)
     )

@@ -1,4 +1,4 @@
-"""The pages: for now what e-mails link to, and what a load balancer asks."""
+"""The pages: for now what e-mails link to, and what load balancers and monitoring ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy.exc import SQLAlchemyError
 
+from scheduler.errors import DatabaseUnavailable
 from scheduler.links import UnsubscribeLinks
 from scheduler.render import page
 from scheduler.subscriptions import Subscriptions
@@ -22,9 +25,13 @@ HEADERS = {
 
 
 def web_app(
-    *, subscriptions: Subscriptions, links: UnsubscribeLinks, is_alive: Callable[[], Awaitable[bool]]
+    *,
+    subscriptions: Subscriptions,
+    links: UnsubscribeLinks,
+    is_alive: Callable[[], Awaitable[bool]],
+    metrics: Callable[[], Awaitable[bytes]],
 ) -> FastAPI:
-    """``/unsubscribe/{token}``, ``/healthz`` (the process) and ``/readyz`` (ticks and database)."""
+    """``/unsubscribe/{token}``, ``/healthz`` (the process), ``/readyz`` (ticks and database) and ``/metrics``."""
     web = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
 
     @web.get("/healthz")
@@ -34,6 +41,13 @@ def web_app(
     @web.get("/readyz")
     async def readyz() -> PlainTextResponse:
         return PlainTextResponse("ok\n") if await is_alive() else PlainTextResponse("not ticking\n", status_code=503)
+
+    @web.get("/metrics")
+    async def figures() -> Response:
+        try:
+            return Response(await metrics(), headers={"content-type": CONTENT_TYPE_LATEST})
+        except (DatabaseUnavailable, SQLAlchemyError, OSError):
+            return PlainTextResponse("the database does not answer\n", status_code=503)
 
     @web.get("/unsubscribe/{token}")
     async def ask(token: str) -> Response:

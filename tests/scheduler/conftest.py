@@ -19,7 +19,7 @@ from channels.registry import KINDS
 from scheduler.app import App, opened
 from scheduler.delivery import Runner
 from scheduler.settings import load_settings
-from scheduler.status import DeliveryStatus
+from scheduler.status import DeliveryStatus, Trigger
 from scheduler.store import deliveries
 from scheduler.store.deliveries import Delivery
 from scheduler.store.people import Project, User
@@ -76,6 +76,11 @@ class World:
         return self.channels.by_kind["email"]
 
     @property
+    def mailed(self) -> list[str]:
+        """Who got mail, in order, their notices aside."""
+        return [recipient for _, recipient in self.email.sent if recipient != self.owner.email]
+
+    @property
     def webhook(self) -> RecordingChannel:
         return self.channels.by_kind["webhook"]
 
@@ -84,9 +89,9 @@ class World:
         return self.channels.by_kind["slack"]
 
     def runner(self) -> Runner:
-        """A worker of its own; jitter is off."""
+        """A worker of its own; jitter is off, and a backlog starts at once: this clock stands still."""
         runner = self.app.runner()
-        return Runner(replace(runner.work, chance=lambda: 0.5))
+        return Runner(replace(runner.work, chance=lambda: 0.5, backlog_apart=timedelta(0)))
 
     async def subscribe(self, *, announced: bool = False, **fields: Any) -> Subscription:
         """Daily at half past noon to ann@example.org, unless said otherwise; without its announcement."""
@@ -110,7 +115,14 @@ class World:
             return list(result.all()) if result.returns_rows else []
 
     async def deliveries(self) -> list[Delivery]:
-        """The whole ledger, oldest occurrence first."""
+        """The whole ledger but for notices, oldest occurrence first."""
+        return [each for each in await self._ledger() if each.trigger is not Trigger.NOTICE]
+
+    async def notices(self) -> list[Delivery]:
+        """What owners were told, in order."""
+        return [each for each in await self._ledger() if each.trigger is Trigger.NOTICE]
+
+    async def _ledger(self) -> list[Delivery]:
         async with self.app.database.read() as connection:
             found = await deliveries.newest(connection, self.project.id, shown=True, limit=10_000)
         return sorted(found, key=lambda each: (each.scheduled_at or each.created_at, each.created_at))

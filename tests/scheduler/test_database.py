@@ -23,7 +23,7 @@ from scheduler.models import metadata
 from scheduler.settings import Settings, database_url, load_settings
 from scheduler.store import claiming, opening
 from tests.conftest import SECRET_KEY
-from tests.scheduler.conftest import NOON, World, settle
+from tests.scheduler.conftest import LEASE, NOON, World, settle
 
 sqlite_only = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 
@@ -432,7 +432,7 @@ async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[A
     [
         ("ix_subscriptions_due", lambda connection: opening.due(connection, now=NOON, limit=500)),
         ("ix_subscriptions_due", opening.next_due_at),
-        ("ix_deliveries_ready", lambda connection: claiming.anything_ready(connection, now=NOON)),
+        ("ix_deliveries_ready", lambda connection: claiming.anything_ready(connection, now=NOON, lease_for=LEASE)),
         ("ix_deliveries_ready", lambda connection: claiming.next_ready_at(connection, busy=[])),
         (
             "ix_deliveries_ready",
@@ -440,10 +440,10 @@ async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[A
                 connection,
                 now=NOON,
                 limit=100,
-                lease_for=timedelta(seconds=30),
+                lease_for=LEASE,
                 run_id="paperround-test",
                 busy=["slack:C1"],
-                shares={"email": 8},
+                room_at=lambda _kind, _destination: 8,
             ),
         ),
     ],

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from channels.addresses import parse_sender
 from channels.base import UNSUBSCRIBE_URL
 from channels.mime import compose as mail_of
+from scheduler.charts import chart_png
 from scheduler.render import Occasion, compose, export_of, page
 from scheduler.snapshot import ColumnType, Display, InsightSnapshot, QueryError, QueryResult
 from scheduler.status import Trigger
@@ -75,7 +76,7 @@ REFUNDS = InsightSnapshot(
 
 
 def composed(occasion=OCCASION, snapshots=(REVENUE, ORDERS), **changes):
-    exports = [export_of(snapshot) for snapshot in snapshots]
+    exports = [export_of(snapshot, image=chart_png(snapshot)) for snapshot in snapshots]
     return compose(replace(occasion, **changes), snapshots, exports, unsubscribe_urls={}, progress={})
 
 

@@ -87,7 +87,7 @@ async def test_creating_an_enabled_subscription_invites_every_address(world: Wor
 
     [invitation] = await world.deliveries()
     assert (invitation.trigger, invitation.scheduled_at, invitation.status) == ("target_change", None, "completed")
-    assert [recipient for _, recipient in world.email.sent] == ["ann@example.org", "bo@example.org"]
+    assert world.mailed == ["ann@example.org", "bo@example.org"]
     assert "Our weekly numbers <3" in world.email.sent[0][0].text
     assert "Our weekly numbers &lt;3" in world.email.sent[0][0].html
 
@@ -276,7 +276,10 @@ async def test_a_webhooks_url_is_kept_sealed_and_shown_as_its_host(world: World)
     subscription = await world.subscribe(target_type="webhook", target_value=HOOK)
 
     assert "T0SECRET" not in f"{subscription}"
-    assert (subscription.target.value, subscription.target.destination) == ("127.0.0.1", "webhook:127.0.0.1:443")
+    assert (subscription.target.value, subscription.target.destination) == (
+        "127.0.0.1",
+        "webhook:127.0.0.1:443:cb1faaad",
+    )
     assert world.app.subscriptions.target_value(subscription.target) == HOOK
 
 
@@ -383,7 +386,7 @@ async def test_only_new_addresses_are_invited(world: World) -> None:
 
     assert changed.target.addresses == ("cy@example.org", "bo@example.org", "di@example.org")
     assert await announced(world) == [("target_change", ["cy@example.org", "di@example.org"])]
-    assert [recipient for _, recipient in world.email.sent] == ["cy@example.org", "di@example.org"]
+    assert world.mailed == ["cy@example.org", "di@example.org"]
     assert "Hello" in world.email.sent[0][0].text
 
 
@@ -404,7 +407,7 @@ async def test_two_quick_changes_are_each_their_own_delivery(world: World) -> No
     await edit(world, subscription, target_value="ann@example.org,bo@example.org,cy@example.org")
     await settle(world.runner())
 
-    assert sorted(recipient for _, recipient in world.email.sent) == ["bo@example.org", "cy@example.org"]
+    assert sorted(world.mailed) == ["bo@example.org", "cy@example.org"]
     assert await world.statuses() == [DeliveryStatus.COMPLETED] * 2
 
 
@@ -513,7 +516,7 @@ async def test_an_edited_recurrence_never_goes_into_the_past(world: World) -> No
     await settle(world.runner())
 
     assert edited.next_delivery_date == HALF_PAST + timedelta(days=10)
-    assert await announced(world) == []
+    assert await world.statuses() == [*["skipped"] * 9, "completed"]  # what had fallen due is the old rule's
 
 
 async def test_resuming_announces_and_goes_on_from_the_next_occurrence_without_a_burst(world: World) -> None:
@@ -635,7 +638,7 @@ async def test_a_test_goes_to_everyone_at_once_and_leaves_the_next_date(world: W
     assert (waiting.trigger, waiting.scheduled_at, waiting.status) == ("manual", None, "starting")
     await settle(world.runner())
     assert (await world.delivery(delivery_id)).status == "completed"
-    assert [recipient for _, recipient in world.email.sent] == ["ann@example.org", "bo@example.org"]
+    assert world.mailed == ["ann@example.org", "bo@example.org"]
     assert "Welcome" not in world.email.sent[0][0].text
     assert await world.find(subscription.id) == subscription
 
@@ -686,7 +689,7 @@ async def test_whoever_unsubscribes_gets_nothing_of_what_still_waits(world: Worl
     ]
     assert delivery.status == "completed"
     assert (await world.find(subscription.id)).target.addresses == ("bo@example.org",)
-    assert [recipient for _, recipient in world.email.sent] == ["bo@example.org"]
+    assert world.mailed == ["bo@example.org"]
 
 
 async def test_a_delivery_whose_everyone_unsubscribed_ends_without_a_message(world: World) -> None:
@@ -758,7 +761,7 @@ async def test_whoever_unsubscribes_during_an_attempt_is_not_tried_again(world: 
     world.clock.advance(minutes=10)
     await settle(world.runner())
 
-    assert [recipient for _, recipient in world.email.sent] == ["bo@example.org"]
+    assert world.mailed == ["bo@example.org"]
 
 
 # ── resend ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -791,8 +794,8 @@ async def test_resending_tries_only_the_failed_again_under_the_same_identity(wor
         ("ann@example.org", "sent", 1),
         ("bo@example.org", "sent", 2),
     ]
-    assert [who for _, who in world.email.sent] == ["ann@example.org", "bo@example.org"]
-    assert len({message.id for message, _ in world.email.attempts}) == 1
+    assert world.mailed == ["ann@example.org", "bo@example.org"]
+    assert len({message.id for message, who in world.email.attempts if who != world.owner.email}) == 1
 
 
 async def test_a_resent_recipient_has_a_full_set_of_attempts(world: World) -> None:
@@ -831,7 +834,7 @@ async def test_resending_does_not_reach_whoever_unsubscribed_since(world: World)
             await ledger.send_again(tx, found, now=world.clock())
     await settle(world.runner())
 
-    assert [who for _, who in world.email.sent] == ["ann@example.org"]
+    assert world.mailed == ["ann@example.org"]
 
 
 async def test_an_announcement_that_a_pause_took_back_does_not_come_after_the_next_resumption(world: World) -> None:
@@ -842,4 +845,4 @@ async def test_an_announcement_that_a_pause_took_back_does_not_come_after_the_ne
 
     await settle(world.runner())
 
-    assert [recipient for _, recipient in world.email.sent] == ["ann@example.org"]
+    assert world.mailed == ["ann@example.org"]

@@ -7,21 +7,29 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from scheduler import daemon as daemon_module
 from scheduler.clock import system_clock
 from scheduler.daemon import Daemon
 from scheduler.db import Database
+from scheduler.metrics import Metrics
 from scheduler.settings import database_url
+from scheduler.verification import record_verification, verify
 from scheduler.web import web_app
 from tests.scheduler.conftest import World, settle
 
 pytestmark = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 
 
-def browser(world: World, daemon: Daemon | None = None) -> httpx.AsyncClient:
+def browser(world: World, daemon: Daemon | None = None, *, database: Database | None = None) -> httpx.AsyncClient:
     daemon = daemon or Daemon(world.runner(), database=world.app.database, clock=system_clock)
-    web = web_app(subscriptions=world.app.subscriptions, links=world.app.links, is_alive=daemon.is_alive)
+    web = web_app(
+        subscriptions=world.app.subscriptions,
+        links=world.app.links,
+        is_alive=daemon.is_alive,
+        metrics=Metrics(database or world.app.database, world.clock).page,
+    )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=web), base_url="http://127.0.0.1:8420")
 
 
@@ -195,3 +203,58 @@ async def test_without_its_database_it_is_not_ready(world: World) -> None:
     await nowhere.aclose()
 
     assert answers == [200, 503]
+
+
+# ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def figures(world: World) -> dict[str, float]:
+    """Every sample as Prometheus reads it, by its name and labels."""
+    async with browser(world) as client:
+        answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; version=1.0.0; charset=utf-8"
+    return {
+        sample.name + "".join(f" {name}={value}" for name, value in sample.labels.items()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+async def test_an_idle_service_that_was_never_verified_says_so_by_saying_nothing(world: World) -> None:
+    assert await figures(world) == {
+        "paperround_deliveries status=starting": 0,
+        "paperround_oldest_ready_seconds": 0,
+        "paperround_oldest_due_seconds": 0,
+    }
+
+
+async def test_metrics_say_how_true_the_ledger_is_and_how_late_we_are(world: World) -> None:
+    await world.subscribe()
+    world.clock.advance(minutes=40)
+    due = await figures(world)
+    await world.runner().open_due()
+    world.clock.advance(seconds=90)
+    await world.sql("UPDATE deliveries SET error_message = NULL, finished_at = created_at")
+    verification = await verify(world.app.database, now=world.clock(), installation=world.app.installation)
+    async with world.app.database.write() as tx:
+        await record_verification(tx, verification, world.clock())
+
+    assert due["paperround_oldest_due_seconds"] == 600
+    assert await figures(world) == {
+        "paperround_ledger_discrepancies": 1,
+        "paperround_ledger_verified_timestamp_seconds": world.clock().timestamp(),
+        "paperround_deliveries status=starting": 1,
+        "paperround_oldest_ready_seconds": 690,  # it has been ready since its occurrence
+        "paperround_oldest_due_seconds": 0,
+    }
+
+
+async def test_without_its_database_there_are_no_figures(world: World) -> None:
+    nowhere = Database(database_url("postgresql://nobody:secret@127.0.0.1:1/nothing"))
+
+    async with browser(world, database=nowhere) as client:
+        answer = await client.get("/metrics")
+    await nowhere.aclose()
+
+    assert (answer.status_code, answer.text) == (503, "the database does not answer\n")
