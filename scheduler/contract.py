@@ -9,7 +9,7 @@ from scheduler.policy import parse_policy
 from scheduler.recurrence import sentence_of
 from scheduler.status import RecipientStatus
 from scheduler.store.catalog import Dashboard, Insight, Integration, Source
-from scheduler.store.deliveries import Delivery, Recipient
+from scheduler.store.deliveries import Delivery, PastAttempt, Recipient
 from scheduler.store.people import Project, User
 from scheduler.store.subscriptions import Subscription
 from scheduler.verification import Discrepancy, Verification
@@ -101,6 +101,19 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
         "last_updated_at": instant(delivery.updated_at),
         "finished_at": instant(delivery.finished_at),
         "change_summary": None,
+        "attempts": [attempt_json(recipient, each) for recipient in delivery.recipients for each in recipient.history],
+    }
+
+
+def attempt_json(recipient: Recipient, attempt: PastAttempt) -> dict[str, Any]:
+    """One try at one recipient; ``outcome`` is sent, transient, permanent or uncertain (an addition)."""
+    return {
+        "recipient": recipient.address,
+        "attempt": attempt.number,
+        "outcome": attempt.outcome,
+        "reason": attempt.reason,
+        "started_at": instant(attempt.started_at),
+        "finished_at": instant(attempt.finished_at),
     }
 
 
@@ -130,17 +143,6 @@ def recipient_json(recipient: Recipient) -> dict[str, Any]:
         "sent_at": instant(recipient.sent_at),
         "next_attempt_at": instant(recipient.next_attempt_at),
     }
-    if recipient.history:
-        entry["history"] = [
-            {
-                "attempt": each.number,
-                "outcome": each.outcome,
-                "reason": each.reason,
-                "started_at": instant(each.started_at),
-                "finished_at": instant(each.finished_at),
-            }
-            for each in recipient.history
-        ]
     if recipient.error is not None:
         entry["error"] = recipient.error
     elif recipient.status is RecipientStatus.SUPPRESSED:

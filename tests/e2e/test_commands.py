@@ -391,6 +391,16 @@ def test_a_delivery_has_every_field_of_the_api(paperround: CommandLine) -> None:
         "last_updated_at": INSTANT,
         "finished_at": INSTANT,
         "change_summary": None,
+        "attempts": [
+            {
+                "recipient": "ann@example.org",
+                "attempt": 1,
+                "outcome": "sent",
+                "reason": None,
+                "started_at": INSTANT,
+                "finished_at": INSTANT,
+            }
+        ],
     }
     [shown] = delivery["content_snapshot"]["insights"]
     assert shown["query_results"]["result"] == [["2026-11-20", 10], ["2026-11-21", 30]]

@@ -236,6 +236,22 @@ async def test_a_delivery_with_its_recipients_and_what_it_showed(world: World) -
         "last_updated_at": "2026-11-22T12:30:00Z",
         "finished_at": None,
         "change_summary": None,
+        "attempts": [
+            {
+                "recipient": f"{who}@example.org",
+                "attempt": 1,
+                "outcome": outcome,
+                "reason": reason,
+                "started_at": "2026-11-22T12:30:00Z",
+                "finished_at": "2026-11-22T12:30:00Z",
+            }
+            for who, outcome, reason in (
+                ("ann", "sent", None),
+                ("bo", "permanent", "no such mailbox"),
+                ("cy", "transient", "mailbox busy"),
+                ("di", "uncertain", "the answer was lost"),
+            )
+        ],
     }
 
 
