@@ -35,8 +35,15 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(STAMP) ## Measure: deliveries a second, CPU, memory (DELIVERIES=10000)
+bench: $(STAMP) ## Measure: deliveries a second, CPU, memory, lateness beside hanging endpoints (DELIVERIES=10000)
 	$(BIN)/python -m tests.benchmarks $(DELIVERIES)
+	$(BIN)/python -m tests.benchmarks.hanging
+
+CYCLES ?= 1000
+DATABASE ?= sqlite
+.PHONY: crash
+crash: $(STAMP) ## Kill it a thousand times and count what was lost (CYCLES=1000 DATABASE=sqlite PARTS=kill)
+	$(BIN)/python -m tests.crash --cycles $(CYCLES) --database $(DATABASE) $(if $(PARTS),--parts $(PARTS))
 
 .PHONY: wheel
 wheel: $(STAMP) ## Build the wheel into dist/

@@ -79,7 +79,7 @@ class Subscriptions:
         _refuse_unknown(fields)
         async with self._database.write() as tx:
             columns = await self._content_columns(tx, project, fields)
-            target = self._target(fields.get("target_type"), fields.get("target_value"))
+            target = self.target(fields.get("target_type"), fields.get("target_value"))
             recurrence = _recurrence(
                 {"start_date": now.replace(second=0, microsecond=0), "timezone": project.timezone} | dict(fields)
             )
@@ -92,7 +92,7 @@ class Subscriptions:
             subscription_id = await rows.add(
                 tx,
                 columns
-                | _target_columns(target)
+                | target_columns(target)
                 | _recurrence_columns(recurrence)
                 | _other_columns(fields, defaults=True)
                 | {
@@ -242,7 +242,8 @@ class Subscriptions:
             "dashboard_export_insights": _selection(shown, chosen),
         }
 
-    def _target(self, kind: object, value: object) -> Target:
+    def target(self, kind: object, value: object) -> Target:
+        """What somebody typed, checked, as it is kept. Raises :class:`InvalidField`."""
         if kind not in KINDS:
             raise InvalidField("target_type", f"must be one of {', '.join(KINDS)}", code="invalid_choice")
         if not isinstance(value, str) or not value.strip():
@@ -280,9 +281,9 @@ class Subscriptions:
             columns |= await self._changed_content(tx, project, before, fields)
         kind = fields.get("target_type", before.target.kind)
         if "target_type" in fields or "target_value" in fields:
-            target = self._target(kind, fields.get("target_value", self.target_value(before.target)))
+            target = self.target(kind, fields.get("target_value", self.target_value(before.target)))
             if (kind, self.target_value(target)) != (before.target.kind, self.target_value(before.target)):
-                columns |= _target_columns(target)
+                columns |= target_columns(target)
         recurrence = _recurrence(rule_fields(before.recurrence) | dict(fields))
         columns |= _recurrence_columns(recurrence)
         columns |= {name: _flag(name, fields[name]) for name in ("deleted", "enabled") if name in fields}
@@ -367,7 +368,8 @@ def _recurrence_columns(recurrence: Recurrence) -> dict[str, Any]:
     }
 
 
-def _target_columns(target: Target) -> dict[str, Any]:
+def target_columns(target: Target) -> dict[str, Any]:
+    """A target as a subscription's columns."""
     return {
         "target_type": target.kind,
         "target_value": target.value,

@@ -26,10 +26,13 @@ from sqlalchemy import insert, select
 
 from scheduler.app import initialise, opened
 from scheduler.demo.shop import DEMO_INSIGHTS, create_shop
-from scheduler.models import deliveries, subscriptions
+from scheduler.models import deliveries, recurrences, subscriptions
 from scheduler.settings import Settings, load_settings
+from scheduler.subscriptions import target_columns
 
 KEY = "a-secret-key-for-benchmarks-only-01234"
+ENDPOINTS = 100
+"""Of the same receiver: a worker sends eight at once to each."""
 COMMAND = Path(sys.executable).parent / "paperround"
 
 
@@ -114,9 +117,19 @@ async def _prepare(settings: Settings, due: int, *, webhook: str, folder: Path) 
             await app.subscriptions.create(project, await app.owner(project), fields)
         async with app.database.write() as tx:
             await tx.execute(deliveries.delete())
+            await tx.execute(recurrences.delete())
             pattern = (await tx.execute(select(subscriptions).order_by(subscriptions.c.id).limit(1))).one()._asdict()
             await tx.execute(subscriptions.delete())
-            rows = [{**pattern, "id": number + 1, "next_delivery_date": now} for number in range(due)]
+            targets = [app.subscriptions.target("webhook", f"{webhook}/{number}") for number in range(ENDPOINTS)]
+            rows = [
+                {
+                    **pattern,
+                    **target_columns(targets[number % ENDPOINTS]),
+                    "id": number + 1,
+                    "next_delivery_date": now,
+                }
+                for number in range(due)
+            ]
             await tx.execute(insert(subscriptions), rows)
 
 

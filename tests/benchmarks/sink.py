@@ -1,10 +1,15 @@
-"""A webhook receiver that costs next to nothing: counts requests and ids, answers 204. Run as a process of its own."""
+"""A webhook receiver that costs next to nothing: counts requests and ids, answers 204. Run as a process of its own.
+
+What comes to a path with ``hang`` in it is answered after fifteen seconds.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
+
+HANGS = 15.0
 
 
 class Sink(asyncio.Protocol):
@@ -21,6 +26,7 @@ class Sink(asyncio.Protocol):
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             headers = dict(line.split(b": ", 1) for line in self.buffer[:end].lower().split(b"\r\n")[1:])
+            hangs = b"hang" in self.buffer[: self.buffer.find(b"\r\n")]
             whole = end + 4 + int(headers.get(b"content-length", b"0"))
             if len(self.buffer) < whole:
                 return
@@ -33,7 +39,7 @@ class Sink(asyncio.Protocol):
                 body = json.dumps({"requests": Sink.requests, "ids": len(Sink.ids)}).encode()
                 answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
                 Sink.requests, Sink.ids = 0, set()
-            self.transport.write(answer)  # type: ignore[attr-defined]
+            asyncio.get_running_loop().call_later(HANGS if hangs else 0, self.transport.write, answer)  # type: ignore[attr-defined]
 
 
 async def main() -> None:
