@@ -30,6 +30,7 @@ from scheduler.content import Content, Shown
 from scheduler.db import Database, make_folder_of, one_at_a_time
 from scheduler.delivery import Runner, Worker
 from scheduler.errors import ConfigurationError, InvalidField
+from scheduler.keys import Keys
 from scheduler.links import UnsubscribeLinks
 from scheduler.pictures import Pictures
 from scheduler.recurrence import sentence_of
@@ -42,7 +43,7 @@ from scheduler.store.catalog import Integration
 from scheduler.store.claiming import Claimed
 from scheduler.store.people import Project, User
 from scheduler.subscriptions import Subscriptions
-from scheduler.upkeep import follow_zones, take_home
+from scheduler.upkeep import follow_clock, follow_zones, take_home
 from scheduler.verification import record_verification, verify
 
 log = structlog.get_logger()
@@ -64,6 +65,7 @@ class App:
     subscriptions: Subscriptions
     catalog: Catalog
     links: UnsubscribeLinks
+    keys: Keys
     pictures: Pictures
 
     async def project(self, project_id: int | None = None) -> Project:
@@ -80,6 +82,11 @@ class App:
         """Before a worker of this process starts. Raises :class:`ConfigurationError` in a copy of the database."""
         await take_home(self.database)
         await follow_zones(self.database, now=self.clock())
+        await self.follow_clock()
+
+    async def follow_clock(self) -> None:
+        """At the start, and when the ledger's clock was set back."""
+        await follow_clock(self.database, now=self.clock())
 
     async def verify_daily(self) -> None:
         """Compare the ledger with the rules, unless that was done within a day; the result is kept for the metrics.
@@ -89,7 +96,7 @@ class App:
         async with self.database.read() as connection:
             verified_at = await people.verified_at(connection)
         if verified_at is None or self.clock() - verified_at >= VERIFIED_EVERY:
-            await asyncio.to_thread(asyncio.run, _verify(self.database.url, self.installation))
+            await asyncio.to_thread(asyncio.run, _verify(self.database.url, self.installation, now=self.clock()))
 
     def runner(self, *, due_clock: Clock | None = None, rehearses: bool = False) -> Runner:
         """A new worker with a run of its own.
@@ -111,12 +118,12 @@ class App:
         return Runner(worker)
 
 
-async def _verify(url: URL, installation: UUID) -> None:
+async def _verify(url: URL, installation: UUID, *, now: datetime) -> None:
     database = Database(url)
     try:
-        found = await verify(database, now=database.clock(), installation=installation)
+        found = await verify(database, now=now, installation=installation)
         async with database.write() as tx:
-            await record_verification(tx, found, database.clock())
+            await record_verification(tx, found, now)
     finally:
         await database.aclose()
     for each in found.discrepancies[:SHOWN]:
@@ -251,6 +258,7 @@ async def opened(settings: Settings, *, clock: Clock | None = None) -> AsyncIter
         clock = clock or database.clock
         channels = _channels(settings)
         pictures = Pictures()
+        keys = Keys(database, clock)
         try:
             yield App(
                 settings=settings,
@@ -262,9 +270,11 @@ async def opened(settings: Settings, *, clock: Clock | None = None) -> AsyncIter
                 subscriptions=Subscriptions(database, channels, box, clock, installation.uuid),
                 catalog=Catalog(database, box, clock),
                 links=UnsubscribeLinks(settings.base_url, box.derived("unsubscribe")),
+                keys=keys,
                 pictures=pictures,
             )
         finally:
+            await keys.aclose()
             await pictures.aclose()
             await channels.aclose()
     finally:

@@ -22,14 +22,15 @@ def shifted_clock(start: datetime) -> Clock:
 
 
 class Leaps:
-    """Tells when the machine's clock was set, or the machine slept: it moved by more, or less, than time passed."""
+    """Tells when a clock was set, or the machine slept: the clock moved by more, or less, than time passed."""
 
-    def __init__(self) -> None:
-        self._shown, self._counted = system_clock(), monotonic()
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._shown, self._counted = clock(), monotonic()
 
     def since_last(self) -> timedelta:
         """By how much the clock leapt since this was last asked; negative when it was set back."""
-        shown, counted = system_clock(), monotonic()
+        shown, counted = self._clock(), monotonic()
         leap = (shown - self._shown) - timedelta(seconds=counted - self._counted)
         self._shown, self._counted = shown, counted
         return leap

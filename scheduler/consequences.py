@@ -16,11 +16,10 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.policy import MOST_FAILURES, parse_policy
+from scheduler.policy import MOST_FAILURES
 from scheduler.status import DeliveryStatus, Trigger
-from scheduler.store import opening, people, subscriptions
+from scheduler.store import endings, opening, subscriptions
 from scheduler.store.columns import AnyRow, Target
-from scheduler.store.opening import DueSubscription
 from scheduler.store.recording import Recorded
 
 log = structlog.get_logger()
@@ -50,24 +49,25 @@ class Consequences:
 
     async def of_recorded(self, tx: AsyncConnection, recorded: Iterable[Recorded], *, now: datetime) -> None:
         """Of deliveries that have just got a new status: the failed ones are looked at."""
-        for each in recorded:
+        failed = [
+            each
+            for each in sorted(recorded, key=lambda each: each.tried.claimed.subscription_id)
+            if each.status is not DeliveryStatus.STARTING and each.failures and each.tried.claimed.notice is None
+        ]
+        switched_off = {
+            each.tried.claimed.subscription_id for each in failed if await self._gives_up(tx, each, now=now)
+        }
+        for each in failed:
             claimed = each.tried.claimed
-            if each.status is DeliveryStatus.STARTING or not each.failures or claimed.notice is not None:
-                continue
-            reason = await self._why_disable(tx, each, now=now)
-            if reason is not None and await self.disable(
-                tx, claimed.subscription_id, reason=reason, about=str(claimed.id), now=now
-            ):
-                continue
-            if claimed.trigger is Trigger.SCHEDULED:
+            if claimed.trigger is Trigger.SCHEDULED and claimed.subscription_id not in switched_off:
                 await self._tell_of_failure(tx, each, now=now)
 
-    async def of_ended(self, tx: AsyncConnection, ended: Iterable[DueSubscription], *, now: datetime) -> None:
-        """Of rules whose last occurrence has just been opened."""
-        for due in ended:
-            log.info("subscription.ended", subscription_id=due.id)
-            last = {"scheduled_at": due.next_delivery_at.isoformat()}
-            await self._tell(tx, due.id, Notice.ENDED, last, about=f"ended/{due.next_delivery_at.isoformat()}", now=now)
+    async def of_ended(self, tx: AsyncConnection, ended: Mapping[int, datetime], *, now: datetime) -> None:
+        """Of rules whose last occurrence (by subscription) has just been opened."""
+        for subscription_id, last_at in ended.items():
+            log.info("subscription.ended", subscription_id=subscription_id)
+            about, last = f"ended/{last_at.isoformat()}", {"scheduled_at": last_at.isoformat()}
+            await self._tell(tx, subscription_id, Notice.ENDED, last, about=about, now=now)
 
     async def of_unreadable(self, tx: AsyncConnection, row: AnyRow, *, problem: str, now: datetime) -> None:
         """Of a due row that nobody can make sense of: it is set aside, so that it stops no other."""
@@ -87,20 +87,29 @@ class Consequences:
         last_at: datetime | None = None,
     ) -> bool:
         """Switch it off, drop what still waits, tell its owner; False when somebody else did so already."""
-        if not await opening.disable(tx, subscription_id, reason=reason, now=now, last_at=last_at):
+        if last_at is None and (due := await opening.live(tx, subscription_id)) is not None:
+            because = "switched off before it was sent"
+            await opening.open_until_now(tx, due, instead=because, installation=self.installation, now=now)
+        if not await endings.disable(tx, subscription_id, reason=reason, now=now, last_at=last_at):
             return False
-        await subscriptions.suppress(tx, subscription_id)
         await subscriptions.look_again(tx, subscription_id, now=now)
+        await subscriptions.suppress(tx, subscription_id)
         log.warning("subscription.disabled", subscription_id=subscription_id, reason=reason)
         await self._tell(tx, subscription_id, Notice.DISABLED, {"reason": reason}, about=f"disabled/{about}", now=now)
         return True
+
+    async def _gives_up(self, tx: AsyncConnection, recorded: Recorded, *, now: datetime) -> bool:
+        claimed, reason = recorded.tried.claimed, await self._why_disable(tx, recorded, now=now)
+        return reason is not None and await self.disable(
+            tx, claimed.subscription_id, reason=reason, about=str(claimed.id), now=now
+        )
 
     async def _why_disable(self, tx: AsyncConnection, recorded: Recorded, *, now: datetime) -> str | None:
         if recorded.status is not DeliveryStatus.FAILED:
             return None
         claimed = recorded.tried.claimed
-        endings = await opening.endings(tx, claimed.subscription_id, limit=MOST_FAILURES)
-        return parse_policy(claimed.policy).why_disable(endings, gone_after=recorded.gone_after, now=now)
+        newest = await endings.newest(tx, claimed.subscription_id, limit=MOST_FAILURES)
+        return claimed.policy.why_disable(newest, gone_after=recorded.gone_after, now=now)
 
     async def _tell_of_failure(self, tx: AsyncConnection, recorded: Recorded, *, now: datetime) -> None:
         claimed = recorded.tried.claimed
@@ -123,8 +132,8 @@ class Consequences:
         about: str,
         now: datetime,
     ) -> None:
-        address = await people.address_of_owner(tx, subscription_id)
-        await opening.insert_notice(
+        address = await endings.address_of_owner(tx, subscription_id)
+        await endings.insert_notice(
             tx,
             subscription_id,
             Target("email", address, None, self.mail_destination, (address,)),

@@ -120,6 +120,7 @@ class Content:
 
     async def _shown(self, entry: _Kept, *, drawn: bool) -> Shown:
         export_id, snapshot = await asyncio.shield(entry.snapshot)
+        self._kept.setdefault(("then", export_id), entry)  # the next recipients are shown the same
         if not drawn:
             return Shown(export_id, snapshot, export_of(snapshot))
         if entry.drawing is None:

@@ -10,6 +10,7 @@ from scheduler.recurrence import sentence_of
 from scheduler.status import RecipientStatus
 from scheduler.store.catalog import Dashboard, Insight, Integration, Source
 from scheduler.store.deliveries import Delivery, PastAttempt, Recipient
+from scheduler.store.keys import ApiKey
 from scheduler.store.people import Project, User
 from scheduler.store.subscriptions import Subscription
 from scheduler.verification import Discrepancy, Verification
@@ -72,6 +73,24 @@ def user_json(user: User) -> dict[str, Any]:
         "is_email_verified": None,
         "hedgehog_config": None,
         "role_at_organization": user.role,
+    }
+
+
+def key_json(key: ApiKey) -> dict[str, Any]:
+    """A key without its value, which is shown once, when it is made; no ``scoped_teams`` means every project."""
+    return {
+        "id": key.id,
+        "uuid": str(key.uuid),
+        "name": key.name,
+        "mask_value": key.mask,
+        "user": user_json(key.user),
+        "scopes": list(key.scopes),
+        "scoped_teams": list(key.project_ids or ()),
+        "scoped_organizations": [],
+        "created_at": instant(key.created_at),
+        "last_used_at": instant(key.last_used_at),
+        "expires_at": instant(key.expires_at),
+        "revoked_at": instant(key.revoked_at),
     }
 
 

@@ -6,10 +6,11 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler import systemd
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 
 LONGEST_SLEEP = timedelta(seconds=1)
 """Other processes add work, too; an idle service finds it within this."""
+HELD = timedelta(milliseconds=100)
+"""What is due but cannot be taken is looked at again after this."""
 GRACE = timedelta(seconds=30)
 """What sends in flight get after SIGTERM; the unit's TimeoutStopSec is longer."""
 LEAP = timedelta(seconds=2)
@@ -31,6 +34,14 @@ VERIFICATION = timedelta(minutes=15)
 """How often it is asked whether the ledger is to be verified again: once a day, whoever was restarted when."""
 STALE = timedelta(seconds=20)
 """Without a tick for so long, this service is no longer alive: the watchdog is not fed, /readyz says no."""
+
+
+class _Every(IntervalTrigger):  # type: ignore[misc]
+    """From now on, again and again: after a leap ahead APScheduler's own would list every run that was missed."""
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:  # noqa: ARG002
+        interval: timedelta = self.interval
+        return now + interval
 
 
 class Daemon:
@@ -46,6 +57,7 @@ class Daemon:
         watchdog: timedelta | None = None,
         on_stopping: Callable[[], object] = lambda: None,
         verify: Callable[[], Awaitable[None]] | None = None,
+        on_set_back: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._runner = runner
         self._database = database
@@ -54,8 +66,9 @@ class Daemon:
         self._watchdog = watchdog
         self._on_stopping = on_stopping
         self._verify = verify
+        self._on_set_back = on_set_back
         self._chores = AsyncIOScheduler(timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True})
-        self._leaps = Leaps()
+        self._leaps, self._ledgers_leaps = Leaps(system_clock), Leaps(database.clock)
         self._is_ready = False
         self._is_stopping = False
 
@@ -65,7 +78,7 @@ class Daemon:
         self._add_chores()
         self._chores.start()
         while not self._is_stopping:
-            self._look_at_the_clock()
+            await self._look_at_the_clock()
             sleep = await self._beat()
             with suppress(TimeoutError):  # the chores go by the wall clock, which may be set back
                 await asyncio.wait_for(self._runner.wake.wait(), sleep.total_seconds() + 1)
@@ -102,25 +115,28 @@ class Daemon:
             await self._runner.tick()
             sleep = await self._sleep()
             self._tell_ready()
-        except (PaperroundError, SQLAlchemyError, OSError) as problem:
+        except (PaperroundError, SQLAlchemyError, OSError, ValueError) as problem:
             log.error("tick.failed", problem=first_line(problem), hint="tried again in a second")  # noqa: TRY400
         self._chores.add_job(
             self._runner.wake.set, "date", run_date=system_clock() + sleep, id="tick", replace_existing=True
         )
         return sleep
 
-    def _look_at_the_clock(self) -> None:
-        """After a leap of this machine's clock the chores are planned anew, and others may keep what they send.
+    async def _look_at_the_clock(self) -> None:
+        """After a leap of this machine's clock the chores are planned anew; after one of the ledger's, claims wait.
 
         A leap ahead (a machine that slept, too) makes every lease look as if it had run out; the living renew theirs.
         """
-        leap = self._leaps.since_last()
-        if abs(leap) < LEAP:
-            return
-        log.warning("clock.leapt", seconds=round(leap.total_seconds()), hint="nothing is sent twice; see to the clock")
-        self._add_chores()
-        if leap > timedelta(0):
+        leap, ledgers = self._leaps.since_last(), self._ledgers_leaps.since_last()
+        if max(abs(leap), abs(ledgers)) >= LEAP:
+            machine, ledger = round(leap.total_seconds()), round(ledgers.total_seconds())
+            log.warning("clock.leapt", machine=machine, ledger=ledger, hint="seconds; see to the time service")
+        if abs(leap) >= LEAP:
+            self._add_chores()
+        if ledgers >= LEAP:
             self._runner.hold_claims(self._runner.renewal)
+        if ledgers <= -LEAP and self._on_set_back is not None:
+            await self._guarded("set back", self._on_set_back)
 
     async def _sleep(self) -> timedelta:
         """Until the next due instant or retry, to the millisecond, but never for long."""
@@ -132,7 +148,8 @@ class Daemon:
             waits.append(due_at - self._clock())
         if retry is not None:
             waits.append(timedelta(seconds=retry))
-        return max(min(waits), timedelta(milliseconds=1))
+        soonest = min(waits)
+        return soonest if soonest > timedelta(0) else HELD  # due, and not taken: it is locked, or claims are held
 
     def _tell_ready(self) -> None:
         if not self._is_ready:
@@ -149,13 +166,15 @@ class Daemon:
             self._add_chore("verification", self._verify, every=VERIFICATION)
 
     def _add_chore(self, name: str, chore: Callable[[], Awaitable[None]], *, every: timedelta) -> None:
-        async def guarded() -> None:
-            try:
-                await chore()
-            except (PaperroundError, SQLAlchemyError, OSError) as problem:
-                log.error("chore.failed", chore=name, problem=first_line(problem), hint="tried again")  # noqa: TRY400
+        trigger = _Every(seconds=every.total_seconds())
+        self._chores.add_job(self._guarded, trigger, args=(name, chore), id=name, replace_existing=True)
 
-        self._chores.add_job(guarded, "interval", seconds=every.total_seconds(), id=name, replace_existing=True)
+    async def _guarded(self, name: str, chore: Callable[[], Awaitable[None]]) -> None:
+        """A database that does not answer is no reason to die."""
+        try:
+            await chore()
+        except (PaperroundError, SQLAlchemyError, OSError) as problem:
+            log.error("chore.failed", chore=name, problem=first_line(problem), hint="tried again")  # noqa: TRY400
 
     async def _feed_watchdog(self) -> None:
         if await self.is_alive():

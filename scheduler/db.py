@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from time import monotonic
+from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Any
 
 from sqlalchemy import URL, Connection, event, inspect
@@ -19,9 +19,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from scheduler.clock import Clock, system_clock
 from scheduler.errors import ConfigurationError, DatabaseUnavailable
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest migration; revisions are numbered, so that an older binary knows a newer schema when it sees one."""
 BUSY_TIMEOUT_SECONDS = 15
+_PATIENCE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""With a PostgreSQL server that is gone without a word: a quarter of an hour without it (libpq, 34.1.2)."""
 ASKED_EVERY_SECONDS = 1.0
 WRITES = "paperround_writes"
 MIGRATION_LOCK = 8420_0001
@@ -39,7 +47,7 @@ class Database:
     def __init__(self, url: URL, *, pool_size: int = 8) -> None:
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_SECONDS} if self.is_sqlite else {"connect_timeout": 5}
+        arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_SECONDS} if self.is_sqlite else _PATIENCE
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -109,9 +117,9 @@ class Database:
 
     async def _look_at_the_clock(self, connection: AsyncConnection) -> None:
         if not self.is_sqlite and self._server_time.is_stale:
-            asked = monotonic()
+            asked = _seconds()
             now = (await connection.exec_driver_sql("SELECT clock_timestamp()")).scalar_one()
-            self._server_time.set(now, half_way=(asked + monotonic()) / 2)
+            self._server_time.set(now, half_way=(asked + _seconds()) / 2)
 
     @property
     def name(self) -> str:
@@ -155,6 +163,11 @@ class Database:
         await self._engine.dispose()
 
 
+def _seconds() -> float:
+    """A clock that nobody sets, and that goes on while the machine sleeps (clock_gettime(2))."""
+    return clock_gettime(CLOCK_BOOTTIME)
+
+
 class ServerTime:
     """A server's clock, seen from here: what it showed when it was last asked, and the seconds since then.
 
@@ -169,12 +182,12 @@ class ServerTime:
         """The server's present instant, aware, in UTC."""
         if self._shown is None:
             return system_clock()
-        return self._shown + timedelta(seconds=monotonic() - self._at)
+        return self._shown + timedelta(seconds=_seconds() - self._at)
 
     @property
     def is_stale(self) -> bool:
         """Time to ask again: somebody may have set the server's clock."""
-        return self._shown is None or monotonic() - self._at >= ASKED_EVERY_SECONDS
+        return self._shown is None or _seconds() - self._at >= ASKED_EVERY_SECONDS
 
     def set(self, shown: datetime, *, half_way: float) -> None:
         """What the server showed, and the moment here half-way between question and answer."""

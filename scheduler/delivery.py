@@ -35,7 +35,6 @@ from scheduler.content import Content, Shown
 from scheduler.db import Database, first_line
 from scheduler.errors import PaperroundError
 from scheduler.lanes import Lanes
-from scheduler.policy import parse_policy
 from scheduler.recorder import Recorder
 from scheduler.status import DeliveryStatus, Trigger
 from scheduler.store import claiming, opening, recording
@@ -54,6 +53,8 @@ ROWS = 2_000
 """About so many deliveries are opened in one transaction, catch-up included: others want to write, too."""
 CLAIM = 100
 """Deliveries taken in one transaction."""
+LONGEST_BACKLOG = timedelta(hours=2)
+"""A longer one starts with the others: 720,000 deliveries are enough to be slow with."""
 RENEWALS = 3
 """So many times within a lease a living worker renews it."""
 
@@ -162,7 +163,11 @@ class Runner:
                 tx, plans, installation=self.work.installation, run_id=self.work.run_id, now=now, ready_at=self.start_at
             )
             of = {each.subscription_id for each in opened}
-            ended = [due for due, plan in plans if plan.next_delivery_at is None and due.id in of]
+            ended = {
+                due.id: plan.openings[-1].occurrence_at
+                for due, plan in plans
+                if plan.next_delivery_at is None and due.id in of
+            }
             await self.work.consequences.of_ended(tx, ended, now=now)
         return opened
 
@@ -171,6 +176,8 @@ class Runner:
         now = self.work.clock()
         if now - occurrence_at <= ON_TIME:
             return min(occurrence_at, now)  # one that lies ahead (`--at`) need not be waited for
+        if self._backlog_until - now > LONGEST_BACKLOG:
+            self._backlog_until = now  # the clock was set back meanwhile
         self._backlog_until = max(self._backlog_until, now) + self.work.backlog_apart
         return self._backlog_until
 
@@ -194,8 +201,12 @@ class Runner:
         room = min(CLAIM, self.lanes.room())
         if self.stopping or room <= 0 or self._held_claims > self._seconds() or not await self.anything_ready():
             return []
+        asked = self._seconds()
         async with self.work.database.write() as tx:
             await self.renew(tx)  # first of all: after a long sleep of this machine our own leases have run out
+            if self._seconds() - asked > self.renewal.total_seconds():
+                self.hold_claims(self.renewal)  # the database was away; the others could not renew theirs either
+                return []
             return await claiming.claim(
                 tx,
                 now=self.work.clock(),
@@ -218,7 +229,7 @@ class Runner:
     async def anything_ready(self) -> bool:
         """Look before a write: an idle service only reads."""
         async with self.work.database.read() as connection:
-            return await claiming.anything_ready(connection, now=self.work.clock(), lease_for=self.work.lease)
+            return await claiming.anything_ready(connection, now=self.work.clock(), busy=self.lanes.busy())
 
     def start(self, batch: Sequence[Claimed]) -> None:
         """Let each claimed delivery go its way; :meth:`deliver` says which."""
@@ -318,7 +329,7 @@ class Runner:
         self, claimed: Claimed, recipient: ClaimedRecipient, failure: TransientFailure, *, now: datetime
     ) -> Pause | str:
         """The pause before the next attempt, or why there is none; a paced destination waits as its provider asked."""
-        policy = parse_policy(claimed.policy)
+        policy = claimed.policy
         schedule = policy.retries[claimed.target.kind]
         age = now - claimed.created_at
         pause = backoff.pause_after(
@@ -355,10 +366,15 @@ class Runner:
     # ── while it goes on, and how it ends ────────────────────────────────────────────────────────────────────────────
 
     async def renew_leases(self) -> None:
-        """Called every :attr:`renewal`: a slow send is never taken over."""
-        if self._leases:
+        """Called every :attr:`renewal`: a slow send is never taken over, and no clock that was wrong is waited for."""
+        now = self.work.clock()
+        async with self.work.database.read() as connection:
+            was_ahead = await claiming.anything_from_the_future(connection, now=now)
+        if self._leases or was_ahead:
             async with self.work.database.write() as tx:
                 await self.renew(tx)
+                if was_ahead:
+                    await claiming.bring_back(tx, now=now, lease_for=self.work.lease)
 
     @property
     def renewal(self) -> timedelta:
@@ -395,8 +411,9 @@ class Runner:
             free_at = await claiming.next_ready_at(connection, busy=busy)
             busy_at = await claiming.next_ready_at(connection, busy=busy, only_busy=True) if busy else None
         waits = [] if free_at is None else [self._seconds_until(free_at)]
-        if busy_at is not None:
-            waits.append(max(self._seconds_until(busy_at), self.lanes.soonest_turn() or 0.0))
+        soonest_turn = self.lanes.soonest_turn()
+        if busy_at is not None and soonest_turn is not None:  # else a send is under way, whose end is what to wait for
+            waits.append(max(self._seconds_until(busy_at), soonest_turn))
         return min(waits, default=None)
 
     @staticmethod
@@ -440,7 +457,7 @@ def _bug(recipient: ClaimedRecipient, bug: Exception) -> Outcome:
 
 def _worn_out(recipient: ClaimedRecipient, claimed: Claimed) -> bool:
     """Every allowed attempt ended with its worker's death: it is not tried again, lest it kill the next one."""
-    return recipient.in_series > 1 + len(parse_policy(claimed.policy).retries[claimed.target.kind])
+    return recipient.in_series > 1 + len(claimed.policy.retries[claimed.target.kind])
 
 
 _GAVE_UP = RecipientResult(

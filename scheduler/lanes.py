@@ -20,7 +20,7 @@ class Rule:
 
 RULES: Mapping[str, Rule] = {
     "webhook": Rule(at_once=8),
-    "email": Rule(at_once=8),
+    "email": Rule(at_once=4),  # deliveries, two recipients of each
     # https://docs.slack.dev/apis/web-api/rate-limits: one message a second a channel, short bursts allowed
     "slack": Rule(at_once=1, seconds_apart=1.0),
 }

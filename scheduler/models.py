@@ -2,7 +2,7 @@
 
 ::
 
-    organisations ─┬─ users
+    organisations ─┬─ users ─── api_keys
                    └─ projects ─┬─ sources ─── insights ─┬─ dashboard_tiles ─ dashboards
                                 ├─ integrations          └─ exports
                                 └─ subscriptions ─┬─ recurrences
@@ -53,11 +53,22 @@ class Instant(TypeDecorator[datetime]):
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """SQLite keeps what it is given: text that is no instant comes back as it is, so that it can be set aside."""
+        return _read_text if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Aware UTC, whatever time zone the connection speaks in."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _read_text(kept: Any) -> Any:
+    try:
+        return None if kept is None else datetime.fromisoformat(kept).replace(tzinfo=UTC)
+    except (TypeError, ValueError):
+        return kept
 
 
 Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only when the type is exactly INTEGER
@@ -111,6 +122,23 @@ users = Table(
     Column("last_name", String(150), nullable=False),
     Column("role", String(20), nullable=False),
     _created_at(),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id(),
+    Column("uuid", Uuid, nullable=False, unique=True),
+    _belongs_to("users"),
+    Column("name", String(40), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),  # of the key, which is shown once and kept nowhere
+    Column("mask", String(20), nullable=False),  # its first and last characters, to know it by
+    Column("scopes", JSON, nullable=False),
+    Column("project_ids", JSON(none_as_null=True)),  # null: all of the organisation's, those to come included
+    _created_at(),
+    Column("last_used_at", Instant),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
 )
 
 projects = Table(

@@ -29,6 +29,7 @@ async def run_due(runner: Runner, *, limit: int | None = None, patience: timedel
     Safe beside a daemon and beside other one-shots: what another process holds is its own. However it ends, sends in
     flight finish first, and what was not started is given back.
     """
+    await runner.renew_leases()
     renewing = asyncio.create_task(_keep_leases(runner))
     try:
         with _stopping_at_signals(runner):

@@ -84,6 +84,14 @@ def parse_policy(stored: Mapping[str, Any] | None) -> Policy:
     )
 
 
+def readable_policy(stored: Mapping[str, Any] | None) -> Policy:
+    """The same for somebody who only goes by it: what nobody can read stops no delivery, the defaults count."""
+    try:
+        return parse_policy(stored)
+    except (InvalidField, TypeError, ValueError, AttributeError, OverflowError):
+        return Policy()
+
+
 def parse_pauses(text: str) -> list[float]:
     """``5s,5m,30m,2h,1d`` as seconds. Raises :class:`InvalidField`."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}

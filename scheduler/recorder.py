@@ -50,10 +50,17 @@ class Recorder(Generic[Item]):
                 await asyncio.wait_for(self._full.wait(), WITHIN_SECONDS)
             self._full.clear()
             batch, self._waiting = self._waiting, []
-            [problem] = await asyncio.gather(
-                self._write_until_written([item for item, _ in batch]), return_exceptions=True
-            )
-            _tell(batch, problem)  # None, or a bug of ours: whoever waits hears of it
+            problem = await self._written(batch)
+            if problem is None or len(batch) == 1:
+                _tell(batch, problem)  # None, or a bug of ours: whoever waits hears of it
+                continue
+            for one in batch:
+                _tell([one], await self._written([one]))
+
+    async def _written(self, batch: list[tuple[Item, asyncio.Future[None]]]) -> BaseException | None:
+        writing = self._write_until_written([item for item, _ in batch])
+        [problem] = await asyncio.gather(writing, return_exceptions=True)
+        return problem
 
     async def _write_until_written(self, items: list[Item]) -> None:
         while True:

@@ -43,6 +43,7 @@ async def serve_until_stopped(
         watchdog=watchdog,
         on_stopping=sending.terminate,
         verify=app.verify_daily,
+        on_set_back=app.follow_clock,
     )
     metrics = Metrics(app.database, app.clock)
     web = web_app(subscriptions=app.subscriptions, links=app.links, is_alive=daemon.is_alive, metrics=metrics.page)

@@ -18,7 +18,7 @@ from channels.base import TargetError
 from channels.registry import KINDS, Channels
 from channels.registry import destination as destination_of
 from channels.registry import shown as shown_as
-from scheduler.catchup import WINDOW, CatchUp, plan
+from scheduler.catchup import WINDOW, CatchUp
 from scheduler.clock import Clock
 from scheduler.db import Database
 from scheduler.errors import Conflict, InvalidField, NotFound
@@ -128,10 +128,10 @@ class Subscriptions:
         async with self._database.write() as tx:
             before = await rows.find(tx, project.id, subscription_id, lock=True)
             after = await self._change(tx, before, await self._changes(tx, project, before, fields, now=now), now=now)
-            if not after.is_live:
-                await rows.suppress(tx, subscription_id)
             if not after.is_live or after.target != before.target:
                 await rows.look_again(tx, subscription_id, now=now)
+            if not after.is_live:
+                await rows.suppress(tx, subscription_id)
             announcement = _announcement(before, after, fields.get("invite_message"))
             if announcement is not None:
                 await opening.insert_deliveries(tx, [announcement], now=now)
@@ -140,32 +140,23 @@ class Subscriptions:
     async def _change(
         self, tx: AsyncConnection, before: Subscription, columns: Mapping[str, Any], *, now: datetime
     ) -> Subscription:
-        """Write it; the rule the subscription goes by ends, or begins, where the change says so."""
+        """Write it; the rule the subscription goes by ends, or begins, where the change says so.
+
+        What has fallen due by now, and nobody opened yet, still belongs to the rule as it was.
+        """
         is_live = columns.get("enabled", before.enabled) and not columns.get("deleted", before.deleted)
         another_date = "next_delivery_date" in columns
         if before.is_live and (another_date or not is_live):
-            await self._open_due(tx, before, stays_live=is_live, now=now)
+            instead = None if is_live else "paused or removed before it was sent"
+            if before.next_delivery_date is not None:
+                due = before.as_due(before.next_delivery_date)
+                await opening.open_until_now(tx, due, instead=instead, installation=self._installation, now=now)
             await recurrences.end(tx, [before.id], now=now)
         await rows.change(tx, before.id, dict(columns), now=now)
         after = await rows.find(tx, before.project_id, before.id)
         if is_live and after.next_delivery_date is not None and (another_date or not before.is_live):
             await recurrences.take_up(tx, [(after.id, after.recurrence, after.next_delivery_date)], now=now)
         return after
-
-    async def _open_due(
-        self, tx: AsyncConnection, subscription: Subscription, *, stays_live: bool, now: datetime
-    ) -> None:
-        """What has fallen due and nobody opened yet still belongs to the rule as it was until now."""
-        due_at = subscription.next_delivery_date
-        if due_at is None or due_at > now:
-            return
-        due = subscription.as_due(due_at)
-        planned = plan(due.recurrence, due_at=due_at, now=now, policy=due.catch_up, window=due.window)
-        if not stays_live:
-            planned = planned.all_skipped("paused or removed before it was sent")
-        await opening.open_occurrences(
-            tx, [(due, planned)], installation=self._installation, run_id="paperround", now=now
-        )
 
     async def pause(self, project: Project, subscription_id: int) -> Subscription:
         """A person's doing; nothing is sent until it is resumed."""

@@ -17,6 +17,8 @@ from scheduler.zones import RULES_VERSION
 
 log = structlog.get_logger()
 
+FAR_AHEAD = timedelta(hours=1)
+"""A row from so far in the future was written by a clock that was wrong."""
 PAGE = 500
 NEARER_THAN_ANY_TWO = timedelta(hours=12)
 """Two occurrences of a rule are further apart than this, and no change of a zone's rules moves one so far."""
@@ -58,10 +60,30 @@ async def follow_zones(database: Database, *, now: datetime) -> int:
     return moved
 
 
-def _dated_anew(row: AnyRow) -> tuple[Recurrence, datetime | None] | None:
+async def follow_clock(database: Database, *, now: datetime) -> int:
+    """After a clock that was far ahead: what it recorded as missed is still to come; how many occurrences.
+
+    What it sent is not sent again. Next dates come back to the first occurrence from now on.
+    """
+    async with database.write() as tx:
+        count, ids = await opening.take_back_skipped(tx, now=now, written_after=now + FAR_AHEAD)
+        moved: dict[int, datetime | None] = {}
+        for row in await opening.with_ids(tx, ids):
+            dated = _dated_anew(row, after=now)
+            if dated is not None:
+                moved[row.id] = dated[1]
+        await opening.move_next_dates(tx, moved)
+    if count:
+        log.warning(
+            "clock.was_ahead", occurrences=count, subscriptions=len(ids), hint="they are delivered in their time"
+        )
+    return count
+
+
+def _dated_anew(row: AnyRow, *, after: datetime | None = None) -> tuple[Recurrence, datetime | None] | None:
     try:
         rule = opening.due_subscription(row).recurrence
-        return rule, rule.next_after(row.next_delivery_date - NEARER_THAN_ANY_TWO)
+        return rule, rule.next_after(after or row.next_delivery_date - NEARER_THAN_ANY_TWO)
     except (PaperroundError, LookupError, TypeError, ValueError, AttributeError):
         return None
 

@@ -170,6 +170,12 @@ class _Period:
         return min(near, key=lambda each: abs(each - at), default=at)
 
 
+def _was_ahead(row: LedgerRow, standing: Standing, *, now: datetime) -> bool:
+    """Opened by a clock that has been set back since: the next date comes to it in time, and passes it by."""
+    next_at = standing.next_delivery_at
+    return row.created_at > now and next_at is not None and row.at >= next_at
+
+
 class _History:
     """One subscription's rules and scheduled rows, laid side by side."""
 
@@ -183,7 +189,8 @@ class _History:
         now: datetime,
         since: datetime | None,
     ) -> None:
-        self.standing, self.kept, self.rows = standing, kept, rows
+        self.standing, self.kept = standing, kept
+        self.rows = [row for row in rows if not _was_ahead(row, standing, now=now)]
         self.installation, self.now, self.since = installation, now, since
         self.through = max(now, standing.last_at or now)  # what is due by now, or was opened ahead of it
         self.looked_from = since and min((row.at for row in rows), default=since - _DAY)

@@ -10,7 +10,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler import logs
-from scheduler.cli import catalog, deliveries, demo, projects, running, subscriptions, verify
+from scheduler.cli import catalog, deliveries, demo, keys, projects, running, subscriptions, users, verify
 from scheduler.db import first_line
 from scheduler.errors import InvalidField, PaperroundError
 
@@ -31,6 +31,8 @@ for name, group in (
     ("sources", catalog.sources),
     ("integrations", catalog.integrations),
     ("projects", projects.app),
+    ("keys", keys.app),
+    ("users", users.app),
 ):
     app.add_typer(group, name=name)
 

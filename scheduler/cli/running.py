@@ -103,7 +103,7 @@ def run_due(
     async def run() -> int:
         async with opened(settings) as app:
             if dry_run:
-                return await _rehearse(app, clock, limit=limit, as_json=as_json)
+                return await _rehearse(app, clock or app.clock, limit=limit, as_json=as_json)
             await app.ready_to_deliver()
             runner = app.runner(due_clock=clock)
             with _progress(runner, shown=not as_json):
@@ -113,8 +113,8 @@ def run_due(
     raise typer.Exit(asyncio.run(run()))
 
 
-def _clock_at(at: str | None, timezone: str) -> Clock:
-    return system_clock if at is None else shifted_clock(parse_instant(at, field="at", timezone=timezone))
+def _clock_at(at: str | None, timezone: str) -> Clock | None:
+    return None if at is None else shifted_clock(parse_instant(at, field="at", timezone=timezone))
 
 
 async def _report(app: App, runner: Runner, *, as_json: bool) -> int:

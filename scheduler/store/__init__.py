@@ -4,6 +4,11 @@
 ``claiming`` taking ready work under a lease       ``subscriptions``  standing requests
 ``recording`` outcomes and the statuses after them ``deliveries``     the ledger, read
 ``exports``  what was shown                        ``people``         organisations, projects, users, installation
+``recurrences`` the rules that were gone by        ``endings``        how deliveries ended, and what is said of it
+``audit``    the ledger, held against the rules    ``keys``           personal API keys
+
+Who changes rows of several tables takes them in this order: subscriptions, deliveries, recipients; of each by its id.
+Only recording begins with deliveries: they are under its own lease, which nobody else touches.
 
 Functions take a connection from ``Database.read()`` or ``Database.write()``: transactions are opened where the story is
 told. What goes in and comes out are plain values, never rows.

@@ -9,15 +9,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, func, insert, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.models import attempts as attempts_table
 from scheduler.models import dashboards, deliveries, delivery_recipients, insights, projects, subscriptions, users
+from scheduler.policy import Policy, readable_policy
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger, may_become
 from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
 
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""What is dated so far ahead was dated by a clock that was wrong."""
+RECIPIENTS = 2
+"""Of one delivery, taken at once: what a crash may repeat is what was sent and not yet recorded."""
 CANDIDATES = 4
 """A claim looks at so many times the rows it may take, so that one crowded destination does not hide the others."""
 
@@ -58,7 +63,7 @@ class Claimed:
     dashboard: tuple[int, str] | None
     resource_name: str
     project: tuple[int, str]
-    policy: Mapping[str, Any] | None
+    policy: Policy
     subscriber: str
     notice: Mapping[str, Any] | None = None
     recipients: tuple[ClaimedRecipient, ...] = field(default=())
@@ -73,14 +78,15 @@ async def claim(
     run_id: str,
     busy: Collection[str],
     room_at: Callable[[str, str], int],
+    recipients: int = RECIPIENTS,
 ) -> list[Claimed]:
     """Take ready deliveries exclusively, the longest waiting first; nothing that goes to a busy destination.
 
-    ``room_at``: how many may go to a destination, by channel kind and its name. A delivery whose worker died is ready
+    ``room_at``: how many may go to a destination, by channel kind and its name. Of a delivery to many, so many
+    ``recipients`` are taken; the others are ready again when these are recorded. A delivery whose worker died is ready
     again when its lease has run out; its recipients' lost attempts are recorded as uncertain.
     """
     lease = uuid4()
-    await _shorten_leases(tx, now=now, lease_for=lease_for)
     ids = await _take(
         tx, now=now, limit=limit, until=now + lease_for, lease=lease, run_id=run_id, busy=busy, room_at=room_at
     )
@@ -90,16 +96,16 @@ async def claim(
     waiting = await _waiting(tx, ids)
     await _record_lost_attempts(tx, ids, now=now)
     await _suppress(tx, rows, waiting)
+    claimed = [
+        _claimed_delivery(row, lease, _to_try(row, waiting[row.delivery_id], now=now)[:recipients]) for row in rows
+    ]
+    trying = [(each.id, recipient.position) for each in claimed for recipient in each.recipients]
     await tx.execute(
         update(delivery_recipients)
-        .where(
-            delivery_recipients.c.delivery_id.in_(ids),
-            delivery_recipients.c.status.in_(may_become(RecipientStatus.SENDING)),
-            or_(delivery_recipients.c.next_attempt_at.is_(None), delivery_recipients.c.next_attempt_at <= now),
-        )
+        .where(tuple_(delivery_recipients.c.delivery_id, delivery_recipients.c.position).in_(trying))
         .values(status=RecipientStatus.SENDING, attempts=delivery_recipients.c.attempts + 1, next_attempt_at=None)
     )
-    return [_claimed_delivery(row, lease, _to_try(row, waiting[row.delivery_id], now=now)) for row in rows]
+    return claimed
 
 
 async def _waiting(tx: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[AnyRow]]:
@@ -266,7 +272,7 @@ def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipie
         dashboard=None if row.dashboard_id is None else (row.dashboard_id, row.resource_name),
         resource_name=row.resource_name,
         project=(row.project_id, row.project_name),
-        policy=row.policy,
+        policy=readable_policy(row.policy),
         subscriber=row.first_name or row.email,
         notice=row.notice,
         recipients=recipients,
@@ -275,7 +281,9 @@ def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipie
 
 async def renew(tx: AsyncConnection, leases: Collection[UUID], *, until: datetime) -> None:
     """A living worker keeps what it holds."""
-    await tx.execute(update(deliveries).where(deliveries.c.lease.in_(leases)).values(ready_at=until))
+    held = select(deliveries.c.id).where(deliveries.c.lease.in_(leases)).order_by(deliveries.c.id).with_for_update()
+    ids = list((await tx.execute(held)).scalars())
+    await tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(ready_at=until))
 
 
 async def give_back(tx: AsyncConnection, claimed: Sequence[Claimed], *, now: datetime) -> None:
@@ -313,26 +321,42 @@ async def next_ready_at(
     return found
 
 
-async def anything_ready(connection: AsyncConnection, *, now: datetime, lease_for: timedelta) -> bool:
-    """Whether a claim is worth a write: something is ready, a dead worker's lease has run out, or is far too long."""
-    worth_it = or_(deliveries.c.ready_at <= now, _leased_too_long(now, lease_for))
+async def anything_ready(connection: AsyncConnection, *, now: datetime, busy: Collection[str]) -> bool:
+    """Whether a claim is worth a write: something is ready that goes to no busy destination, dead workers' included."""
     found = await connection.execute(
-        select(deliveries.c.id).where(deliveries.c.status == DeliveryStatus.STARTING, worth_it).limit(1)
+        select(deliveries.c.id)
+        .where(
+            deliveries.c.status == DeliveryStatus.STARTING,
+            deliveries.c.ready_at <= now,
+            deliveries.c.destination.not_in(busy),
+        )
+        .limit(1)
     )
     return found.first() is not None
 
 
-async def _shorten_leases(tx: AsyncConnection, *, now: datetime, lease_for: timedelta) -> None:
-    """No lease is longer than a lease: one that is was given before the clock was set back, and may be a dead one's."""
+async def anything_from_the_future(connection: AsyncConnection, *, now: datetime) -> bool:
+    """Whether something open was written by a clock that has been set back since."""
+    found = await connection.execute(select(deliveries.c.id).where(*_from_the_future(now)).limit(1))
+    return found.first() is not None
+
+
+async def bring_back(tx: AsyncConnection, *, now: datetime, lease_for: timedelta) -> None:
+    """Let nothing open wait for instants of a clock that has been set back: it is ready within a lease.
+
+    Within, not at once: what a living worker sends it renews in time; a dead one's is then taken up.
+    """
+    ids = list((await tx.execute(select(deliveries.c.id).where(*_from_the_future(now)).with_for_update())).scalars())
     await tx.execute(
-        update(deliveries)
-        .where(deliveries.c.status == DeliveryStatus.STARTING, _leased_too_long(now, lease_for))
-        .values(ready_at=now + lease_for)
+        update(deliveries).where(deliveries.c.id.in_(ids)).values(ready_at=now + lease_for, updated_at=now)
+    )
+    await tx.execute(
+        update(delivery_recipients).where(delivery_recipients.c.delivery_id.in_(ids)).values(next_attempt_at=None)
     )
 
 
-def _leased_too_long(now: datetime, lease_for: timedelta) -> ColumnElement[bool]:
-    return and_(deliveries.c.lease.is_not(None), deliveries.c.ready_at > now + 2 * lease_for)
+def _from_the_future(now: datetime) -> list[ColumnElement[bool]]:
+    return [deliveries.c.status == DeliveryStatus.STARTING, deliveries.c.updated_at > now + CLOCKS_DIFFER]
 
 
 async def count_by_status(connection: AsyncConnection, run_id: str) -> dict[str, int]:

@@ -8,16 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.catchup import CatchUp, Opening, Plan
-from scheduler.models import DUE, deliveries, delivery_recipients, subscriptions
-from scheduler.policy import Ending
+from scheduler.catchup import CatchUp, Opening, Plan, plan
+from scheduler.models import DUE, SCHEDULED, deliveries, delivery_recipients, subscriptions
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, Failure, RecipientStatus, Trigger
-from scheduler.store import recurrences
-from scheduler.store.columns import LONGEST_ERROR, AnyRow, Target, recurrence_of, target_of
+from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ async def open_occurrences(
     if not plans:
         return []
     mine = await _still_as_read(tx, {due_row.id: due_row for due_row, _ in plans})
-    taken = await _already_open(tx, mine, since=min(due_row.next_delivery_at for due_row, _ in plans))
+    taken = await _already_open(tx, mine)
     fresh = [
         scheduled(installation, due_row.id, due_row.target, opening, ready_at=ready_at)
         for due_row, plan in plans
@@ -132,6 +130,29 @@ async def open_occurrences(
     await move_next_dates(tx, {due_row.id: plan.next_delivery_at for due_row, plan in plans if due_row.id in mine})
     await insert_deliveries(tx, fresh, now=now, run_id=run_id)
     return fresh
+
+
+async def open_until_now(
+    tx: AsyncConnection,
+    due: DueSubscription,
+    *,
+    instead: str | None = None,
+    installation: UUID,
+    run_id: str = "paperround",
+    now: datetime,
+) -> None:
+    """Open what has fallen due and nobody opened yet, before its rule ends; ``instead`` of sending: skip, because."""
+    if due.next_delivery_at <= now:
+        planned = plan(due.recurrence, due_at=due.next_delivery_at, now=now, policy=due.catch_up, window=due.window)
+        planned = planned if instead is None else planned.all_skipped(instead)
+        await open_occurrences(tx, [(due, planned)], installation=installation, run_id=run_id, now=now)
+
+
+async def live(tx: AsyncConnection, subscription_id: int) -> DueSubscription | None:
+    """A subscription that has a next date, locked; None when it is switched off, or has ended."""
+    found = await tx.execute(select(subscriptions).where(DUE, subscriptions.c.id == subscription_id).with_for_update())
+    row = found.one_or_none()
+    return None if row is None else due_subscription(row)
 
 
 async def _still_as_read(tx: AsyncConnection, read: Mapping[int, DueSubscription]) -> set[int]:
@@ -148,12 +169,15 @@ async def _still_as_read(tx: AsyncConnection, read: Mapping[int, DueSubscription
     }
 
 
-async def _already_open(tx: AsyncConnection, ids: Collection[int], *, since: datetime) -> set[tuple[int, datetime]]:
+async def _already_open(tx: AsyncConnection, ids: Collection[int]) -> set[tuple[int, datetime]]:
+    """What the ledger has of these subscriptions from their next dates on."""
     rows = await tx.execute(
-        select(deliveries.c.subscription_id, deliveries.c.scheduled_at).where(
+        select(deliveries.c.subscription_id, deliveries.c.scheduled_at)
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .where(
             deliveries.c.subscription_id.in_(ids),
-            deliveries.c.trigger_type == Trigger.SCHEDULED,
-            deliveries.c.scheduled_at >= since,
+            SCHEDULED,
+            deliveries.c.scheduled_at >= subscriptions.c.next_delivery_date,
         )
     )
     return {(row.subscription_id, row.scheduled_at) for row in rows}
@@ -210,33 +234,44 @@ def _delivery_row(delivery: NewDelivery, run_id: str, now: datetime) -> dict[str
     }
 
 
-async def disable(
-    tx: AsyncConnection, subscription_id: int, *, reason: str, now: datetime, last_at: datetime | None = None
-) -> bool:
-    """The system's doing, once: False when it was disabled or deleted already.
-
-    ``last_at`` is its last occurrence, if not the one before the next date.
-    """
-    moved = await tx.execute(
-        update(subscriptions)
-        .where(subscriptions.c.id == subscription_id, subscriptions.c.enabled, ~subscriptions.c.deleted)
-        .values(
-            enabled=False,
-            last_error={"type": Failure.DISABLED, "message": reason[:LONGEST_ERROR]},
-            updated_at=now,
-        )
-    )
-    if moved.rowcount == 1:
-        await recurrences.end(tx, [subscription_id], now=now, last_at=last_at)
-    return moved.rowcount == 1
-
-
 async def live_after(connection: AsyncConnection, last_id: int, *, limit: int) -> Sequence[AnyRow]:
     """A page of the subscriptions that have a next date, by their ids."""
     rows = await connection.execute(
-        select(subscriptions).where(DUE, subscriptions.c.id > last_id).order_by(subscriptions.c.id).limit(limit)
+        select(subscriptions)
+        .where(DUE, subscriptions.c.id > last_id)
+        .order_by(subscriptions.c.id)
+        .limit(limit)
+        .with_for_update()
     )
     return rows.all()
+
+
+async def with_ids(tx: AsyncConnection, ids: Collection[int]) -> Sequence[AnyRow]:
+    """These subscriptions, if they are live, locked."""
+    is_live = (subscriptions.c.enabled, ~subscriptions.c.deleted)
+    found = await tx.execute(
+        select(subscriptions)
+        .where(subscriptions.c.id.in_(ids), *is_live)
+        .order_by(subscriptions.c.id)
+        .with_for_update()
+    )
+    return found.all()
+
+
+async def take_back_skipped(tx: AsyncConnection, *, now: datetime, written_after: datetime) -> tuple[int, set[int]]:
+    """Forget that occurrences were missed which are still to come; how many, and of which subscriptions."""
+    taken_back = await tx.execute(
+        delete(deliveries)
+        .where(
+            SCHEDULED,
+            deliveries.c.status == DeliveryStatus.SKIPPED,
+            deliveries.c.scheduled_at > now,
+            deliveries.c.created_at > written_after,
+        )
+        .returning(deliveries.c.subscription_id)
+    )
+    ids = list(taken_back.scalars())
+    return len(ids), set(ids)
 
 
 async def move_next_dates(tx: AsyncConnection, dates: Mapping[int, datetime | None]) -> None:
@@ -261,51 +296,8 @@ async def skip_next(
     tx: AsyncConnection, row: AnyRow, *, reason: str, installation: UUID, run_id: str, now: datetime
 ) -> None:
     """Record the next occurrence of a row that makes no sense as skipped, whatever else the row says."""
-    if await _already_open(tx, [row.id], since=row.next_delivery_date):
+    if await _already_open(tx, [row.id]):
         return
     target = Target(row.target_type, row.target_value, row.target_sealed, row.destination, ())
     skipped = scheduled(installation, row.id, target, Opening(row.next_delivery_date, reason))
     await insert_deliveries(tx, [skipped], now=now, run_id=run_id)
-
-
-async def insert_notice(
-    tx: AsyncConnection,
-    subscription_id: int,
-    target: Target,
-    *,
-    about: str,
-    notice: Mapping[str, Any],
-    installation: UUID,
-    run_id: str,
-    now: datetime,
-) -> None:
-    """A mail about a subscription; one with the same ``about`` is sent once, ever."""
-    id_ = uuid5(installation, f"notice/{subscription_id}/{about}")
-    if (await tx.execute(select(deliveries.c.id).where(deliveries.c.id == id_))).first() is None:
-        delivery = NewDelivery(id_, subscription_id, Trigger.NOTICE, target, notice=notice)
-        await insert_deliveries(tx, [delivery], now=now, run_id=run_id)
-
-
-async def endings(tx: AsyncConnection, subscription_id: int, *, limit: int) -> list[Ending]:
-    """How its newest deliveries ended, newest first; none from before it was last resumed."""
-    rows = await tx.execute(
-        select(deliveries.c.status, deliveries.c.error_type, deliveries.c.error_message, deliveries.c.created_at)
-        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
-        .where(
-            deliveries.c.subscription_id == subscription_id,
-            deliveries.c.status.in_([DeliveryStatus.COMPLETED, DeliveryStatus.FAILED]),
-            deliveries.c.trigger_type != Trigger.NOTICE,
-            deliveries.c.created_at >= func.coalesce(subscriptions.c.enabled_at, subscriptions.c.created_at),
-        )
-        .order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc())
-        .limit(limit)
-    )
-    return [
-        Ending(
-            failed=row.status == DeliveryStatus.FAILED,
-            gone=row.error_type == Failure.TARGET_GONE,
-            reason=row.error_message or "",
-            opened_at=row.created_at,
-        )
-        for row in rows
-    ]

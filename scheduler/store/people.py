@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert, or_, select, true, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, true, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.errors import NotFound
-from scheduler.models import installation, organisations, projects, subscriptions, users
+from channels.addresses import parse_addresses
+from channels.base import TargetError
+from scheduler.errors import InvalidField, NotFound
+from scheduler.models import installation, organisations, projects, users
 from scheduler.zones import RULES_VERSION
 
 
@@ -33,6 +37,14 @@ class Project:
     timezone: str
     policy: dict[str, Any] | None = None
     """Where it differs from the defaults (:func:`scheduler.policy.parse_policy`)."""
+
+
+class Role(StrEnum):
+    """What a user may do in the organisation; what each may change through the API is said in ``scheduler.keys``."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +168,71 @@ async def find_owner(connection: AsyncConnection, organisation_id: int) -> User:
     return User(*row)
 
 
-async def address_of_owner(connection: AsyncConnection, subscription_id: int) -> str:
-    """Who is told about a subscription: whoever made it."""
-    found = await connection.execute(
-        select(users.c.email)
-        .join(subscriptions, subscriptions.c.created_by_id == users.c.id)
-        .where(subscriptions.c.id == subscription_id)
-    )
-    return str(found.scalar_one())
+_USER = select(users.c.id, users.c.uuid, users.c.email, users.c.first_name, users.c.last_name, users.c.role)
+
+
+async def listed_users(connection: AsyncConnection, organisation_id: int) -> list[User]:
+    """Everybody in an organisation, the first one first."""
+    rows = await connection.execute(_USER.where(users.c.organisation_id == organisation_id).order_by(users.c.id))
+    return [User(*row) for row in rows]
+
+
+async def find_user(connection: AsyncConnection, organisation_id: int, email: str) -> User:
+    """The one with this address, in whatever case. Raises :class:`InvalidField` or :class:`NotFound`."""
+    address = _one_address(email)
+    of_it = _USER.where(users.c.organisation_id == organisation_id, _has(address))
+    row = (await connection.execute(of_it.order_by(users.c.id).limit(1))).one_or_none()
+    if row is None:
+        raise NotFound(f"no user {address}; `paperround users list` shows who there is, `users add` adds one")
+    return User(*row)
+
+
+async def add_user(
+    tx: AsyncConnection,
+    organisation_id: int,
+    email: str,
+    *,
+    first_name: str = "",
+    last_name: str = "",
+    role: str,
+    now: datetime,
+) -> User:
+    """One more in an organisation. Raises :class:`InvalidField` for the first value that cannot be."""
+    address = _one_address(email)
+    if role not in list(Role):
+        raise InvalidField("role", f"must be one of {', '.join(Role)}", code="invalid_choice")
+    values = {
+        "uuid": uuid4(),
+        "email": address,
+        "first_name": _usable_name("first_name", first_name),
+        "last_name": _usable_name("last_name", last_name),
+        "role": role,
+    }
+    taken = InvalidField("email", f"there is already a user {address}; `paperround users list` shows who there is")
+    if (await tx.execute(select(users.c.id).where(_has(address)))).first() is not None:
+        raise taken
+    try:
+        await tx.execute(insert(users).values(**values, organisation_id=organisation_id, created_at=now))
+    except IntegrityError:  # somebody else was first, just now
+        raise taken from None
+    return await find_user(tx, organisation_id, address)
+
+
+def _has(address: str) -> ColumnElement[bool]:
+    """Whatever its case, as the database sees case: SQLite knows only that of ASCII."""
+    return func.lower(users.c.email) == func.lower(address)
+
+
+def _one_address(email: str) -> str:
+    try:
+        [address] = parse_addresses(email)
+    except (TargetError, ValueError):
+        raise InvalidField("email", f"{email[:80]!r} is not one e-mail address such as ann@example.com") from None
+    return address
+
+
+def _usable_name(field: str, name: str) -> str:
+    name = name.strip()
+    if len(name) > 150 or not name.isprintable():
+        raise InvalidField(field, "must be at most 150 printable characters on one line", code="max_length")
+    return name

@@ -78,7 +78,10 @@ async def record(tx: AsyncConnection, tried: Sequence[Tried], *, now: datetime) 
 
 async def _held(tx: AsyncConnection, leases: Collection[UUID]) -> set[tuple[UUID, UUID]]:
     rows = await tx.execute(
-        select(deliveries.c.id, deliveries.c.lease).where(deliveries.c.lease.in_(leases)).with_for_update()
+        select(deliveries.c.id, deliveries.c.lease)
+        .where(deliveries.c.lease.in_(leases))
+        .order_by(deliveries.c.id)
+        .with_for_update()
     )
     return {(row.id, row.lease) for row in rows}
 
@@ -116,9 +119,9 @@ def _recipient_after(claimed: Claimed, attempt: Attempt) -> dict[str, Any]:
         "at_position": attempt.position,
         "becomes": attempt.status,
         "again_at": attempt.next_attempt_at,
-        "accepted_as": attempt.provider_id,
+        "accepted_as": _kept(attempt.provider_id),
         "problem": attempt.error_type,
-        "reason": _cut(attempt.error_message),
+        "reason": _kept(attempt.error_message),
         "so_far": attempt.progress,
         "accepted_at": attempt.finished_at if attempt.status is RecipientStatus.SENT else None,
         "put_off": 0 if attempt.counted else 1,
@@ -131,7 +134,7 @@ def _attempt_row(claimed: Claimed, attempt: Attempt) -> dict[str, Any]:
         "position": attempt.position,
         "attempt": attempt.number,
         "outcome": attempt.outcome,
-        "reason": _cut(attempt.error_message),
+        "reason": _kept(attempt.error_message),
         "started_at": attempt.started_at,
         "finished_at": attempt.finished_at,
     }
@@ -203,7 +206,7 @@ async def _record_on_subscriptions(
             .where(subscriptions.c.id.in_(fine), subscriptions.c.last_error.is_not(None), subscriptions.c.enabled)
             .values(last_error=None, updated_at=now)
         )
-    for id_, end in ends.items():
+    for id_, end in sorted(ends.items(), key=lambda each: about.get(each[0], 0)):
         if id_ in about and end["becomes"] is DeliveryStatus.FAILED:
             await tx.execute(
                 update(subscriptions)
@@ -215,8 +218,11 @@ async def _record_on_subscriptions(
             )
 
 
-def _cut(text: str | None) -> str | None:
-    return None if text is None else text[:LONGEST_ERROR]
+def _kept(text: str | None) -> str | None:
+    """What somebody else's server said, as both databases keep it: no lone surrogates, no NUL, not too long."""
+    if text is None:
+        return None
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")[:LONGEST_ERROR]
 
 
 def _listed(ids: tuple[int, ...] | None) -> list[int] | None:

@@ -56,6 +56,8 @@ class Bench:
     targets: dict[str, dict[str, Any]]
     stack: AsyncExitStack
     kept: dict[str, Any] = field(default_factory=dict)
+    settle: Callable[[Runner], Awaitable[None]] = settle
+    """How a worker works off what is due: tick by tick, unless a case has a daemon do it."""
 
     async def open(self, resource: AbstractAsyncContextManager[Opened]) -> Opened:
         """A receiver of this case's own, closed with the bench."""
@@ -73,7 +75,7 @@ class Bench:
         clock = self.world.clock
         due_at = clock.now.replace(hour=12, minute=30)
         clock.now = due_at if due_at > clock.now else due_at + timedelta(days=1)
-        await settle(runner or self.world.runner())
+        await self.settle(runner or self.world.runner())
         return await self.newest()
 
     async def newest(self) -> Delivery:
@@ -83,7 +85,7 @@ class Bench:
     async def try_again(self, delivery: Delivery, *, later: timedelta, runner: Runner | None = None) -> Delivery:
         """The next attempt at the same delivery, when its time has come."""
         self.world.clock.now += later
-        await settle(runner or self.world.runner())
+        await self.settle(runner or self.world.runner())
         return await self.world.delivery(delivery.id)
 
 
@@ -109,6 +111,8 @@ class Case:
     """The pause until the next attempt; None when there is none."""
     counted: bool = True
     """Whether the attempt used up one of the schedule."""
+    attempts: int = 1
+    """How many there were by then: a worker may have died in the first."""
     disables: bool = False
     """Whether the subscription is disabled by it, at once."""
     note: str = ""
@@ -143,7 +147,7 @@ def expected_row(case: Case) -> dict[str, Any]:
         "recipient": case.recipient,
         "reason": case.reason,
         "again": case.again,
-        "attempts": 1,
+        "attempts": case.attempts,
     }
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from channels.base import TransientFailure
 from scheduler import clock
 from scheduler.app import opened
 from scheduler.clock import Leaps, system_clock
@@ -75,7 +76,7 @@ async def test_sqlites_clock_is_this_machines(ledger_url: str) -> None:
 
 def test_between_two_answers_time_goes_on_by_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = 1000.0
-    monkeypatch.setattr("scheduler.db.monotonic", lambda: seconds)
+    monkeypatch.setattr("scheduler.db._seconds", lambda: seconds)
     server = ServerTime()
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -97,13 +98,13 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = timedelta(0)
         real = clock.system_clock
-        for place in ("scheduler.clock.system_clock", "scheduler.daemon.system_clock"):
+        for place in ("scheduler.clock.system_clock", "scheduler.daemon.system_clock", "scheduler.db.system_clock"):
             monkeypatch.setattr(place, lambda: real() + self.ahead)
 
 
 def test_a_leap_is_told_once_with_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    leaps = Leaps()
+    leaps = Leaps(clock.system_clock)
 
     machine.ahead = HOUR
     ahead, then = leaps.since_last(), leaps.since_last()
@@ -144,11 +145,29 @@ async def test_a_dead_workers_lease_from_before_the_clock_was_set_back_ends_with
     await dead.claim()
 
     world.clock.advance(hours=-1)
-    await settle(world.runner())
+    living = world.runner()
+    await living.renew_leases()
+    await settle(living)
     assert world.mailed == []
 
     world.clock.advance(seconds=LEASE.total_seconds())
+    await settle(living)
+    assert world.mailed == ["ann@example.org"]
+
+
+async def test_a_retry_from_before_the_clock_was_set_back_is_not_waited_for(world: World) -> None:
+    world.clock.advance(days=365)
+    world.email.answer("ann@example.org", [TransientFailure("Busy.")])
+    subscription = await world.subscribe(start_date=world.clock.now)
+    await world.app.subscriptions.test(world.project, subscription.id)
     await settle(world.runner())
+
+    world.clock.advance(days=-365)
+    living = world.runner()
+    await living.renew_leases()
+    world.clock.advance(seconds=LEASE.total_seconds())
+    await settle(living)
+
     assert world.mailed == ["ann@example.org"]
 
 

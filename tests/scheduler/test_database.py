@@ -432,7 +432,7 @@ async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[A
     [
         ("ix_subscriptions_due", lambda connection: opening.due(connection, now=NOON, limit=500)),
         ("ix_subscriptions_due", opening.next_due_at),
-        ("ix_deliveries_ready", lambda connection: claiming.anything_ready(connection, now=NOON, lease_for=LEASE)),
+        ("ix_deliveries_ready", lambda connection: claiming.anything_ready(connection, now=NOON, busy=["slack:C1"])),
         ("ix_deliveries_ready", lambda connection: claiming.next_ready_at(connection, busy=[])),
         (
             "ix_deliveries_ready",

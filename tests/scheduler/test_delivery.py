@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from channels.base import PermanentFailure, TransientFailure
+from channels.base import PermanentFailure, Sent, TransientFailure
 from scheduler.delivery import Runner
 from scheduler.oneshot import run_due
 from scheduler.recurrence import sentence_of
@@ -426,3 +426,77 @@ async def test_a_limit_counts_subscriptions_and_goes_on_behind_a_spoilt_one(worl
 
     assert len(world.email.sent) == 1
     assert sorted(await world.statuses()) == ["completed", "skipped"]
+
+
+@pytest.mark.parametrize("said", ["250 sch\udcf6ne Gr\udcfc\udcdfe", "250 \0 accepted"], ids=["Latin-1", "NUL"])
+async def test_whatever_a_server_says_its_acceptance_is_recorded(world: World, said: str) -> None:
+    world.email.answer("ann@example.org", Sent(provider_id=said))
+    await world.subscribe()
+    world.clock.advance(minutes=30)
+
+    await settle(world.runner())
+
+    [delivery] = await world.deliveries()
+    assert (delivery.status, delivery.recipients[0].attempts) == ("completed", 1)
+    assert (delivery.recipients[0].provider_id or "").startswith("250 ")
+
+
+async def test_a_policy_that_nobody_can_read_stops_no_delivery(world: World) -> None:
+    await world.sql("UPDATE projects SET policy = :policy", policy='{"retries": {"email": ["soon"]}, "colour": 7}')
+    world.email.answer("ann@example.org", [TransientFailure("Busy.")])
+    await world.subscribe()
+    world.clock.advance(minutes=30)
+
+    await settle(world.runner())
+
+    [delivery] = await world.deliveries()
+    assert delivery.recipients[0].next_attempt_at == world.clock.now + timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("column", ["until_date", "start_date"])
+async def test_an_instant_that_nobody_can_read_stops_no_other_subscription(world: World, column: str) -> None:
+    spoilt, _ = await world.subscribe(), await world.subscribe(target_value="bo@example.org")
+    await world.sql(f"UPDATE subscriptions SET {column} = 'soon' WHERE id = :id", id=spoilt.id)
+    world.clock.advance(minutes=30)
+
+    await settle(world.runner())
+
+    assert world.mailed == ["bo@example.org"]
+    assert sorted(await world.statuses()) == ["completed", "skipped"]
+    assert not (await world.find(spoilt.id)).enabled
+
+
+async def test_of_many_recipients_a_crash_repeats_no_more_than_were_taken_at_once(world: World) -> None:
+    readers = [f"reader{number}@example.org" for number in range(7)]
+    await world.subscribe(target_value=",".join(readers))
+    world.clock.advance(minutes=30)
+    dying = world.runner()
+    await dying.open_due()
+    for _ in range(3):
+        [claimed] = await dying.claim()
+        tried = await dying.attempt(claimed)
+        await dying.record([tried])
+    [claimed] = await dying.claim()
+    await dying.attempt(claimed)  # … and it dies
+
+    world.clock.advance(seconds=LEASE.total_seconds())
+    await settle(world.runner())
+
+    assert [message.id for message, _ in world.email.sent].count(world.email.sent[0][0].id) == len(readers) + 1
+    assert sorted({*world.mailed}) == readers
+    assert await world.statuses() == [DeliveryStatus.COMPLETED]
+
+
+async def test_while_a_destination_has_all_it_stands_nobody_looks_again_and_again(world: World) -> None:
+    integration = await slack(world)
+    for _ in range(3):
+        await world.subscribe(target_type="slack", target_value="C1X", integration_id=integration)
+    world.clock.advance(minutes=30)
+    runner = world.runner()
+    await runner.open_due()
+    runner.start(await runner.claim())
+
+    assert await runner.seconds_to_next_retry() is None
+    assert await runner.claim() == []
+    await runner.stop(grace=timedelta(seconds=30))

@@ -113,15 +113,20 @@ async def test_whoever_stopped_waiting_stops_nobody_else() -> None:
     assert ledger.written == [1, 2]
 
 
-async def test_a_batch_that_can_never_be_written_does_not_keep_its_senders_forever() -> None:
-    ledger = Ledger(DataError("UPDATE …", {}, Exception("no such character")))
-    poisoned = Recorder(ledger.write)
+async def test_an_item_that_can_never_be_written_spoils_no_other_and_its_sender_hears_of_it() -> None:
+    written: list[list[int]] = []
 
-    answers = await asyncio.gather(poisoned.put(1), poisoned.put(2), return_exceptions=True)
-    await poisoned.put(3)
+    async def write(items: list[int]) -> None:
+        if 2 in items:
+            raise DataError("UPDATE …", {}, Exception("no such character"))
+        written.append(items)
 
-    assert [type(answer) for answer in answers] == [DataError, DataError]
-    assert ledger.batches == [[3]]
+    poisoned = Recorder(write)
+
+    answers = await asyncio.gather(*(poisoned.put(each) for each in (1, 2, 3)), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [type(None), DataError, type(None)]
+    assert written == [[1], [3]]
 
 
 async def test_a_bug_while_writing_does_not_keep_its_senders_forever() -> None:

@@ -14,7 +14,7 @@ from scheduler.db import Database
 from scheduler.errors import ConfigurationError
 from scheduler.settings import database_url
 from scheduler.store import subscriptions
-from scheduler.upkeep import follow_zones, take_home
+from scheduler.upkeep import follow_clock, follow_zones, take_home
 from scheduler.verification import verify
 from scheduler.zones import RULES_VERSION
 from tests.scheduler.conftest import NOON, World, settle
@@ -125,6 +125,33 @@ async def test_a_row_that_makes_no_sense_is_left_to_whoever_opens_it(world: Worl
 async def _set_next_date(world: World, subscription_id: int, at: object) -> None:
     async with world.app.database.write() as tx:
         await subscriptions.change(tx, subscription_id, {"next_delivery_date": at}, now=world.clock.now)
+
+
+async def test_what_a_clock_a_year_ahead_took_for_missed_is_delivered_in_its_time(world: World) -> None:
+    subscription = await world.subscribe()
+    world.clock.advance(days=365)
+    await settle(world.runner())
+    sent_ahead = world.email.sent[0][0].id
+
+    world.clock.advance(days=-365)
+    assert await follow_clock(world.app.database, now=world.clock.now) == 101  # one of them counts
+    for _ in range(3):
+        world.clock.advance(minutes=31)
+        await settle(world.runner())
+        world.clock.advance(hours=23, minutes=29)
+
+    assert (await world.find(subscription.id)).next_delivery_date == HALF_PAST + timedelta(days=3)
+    assert [message.id for message, _ in world.email.sent].count(sent_ahead) == 1
+    assert len(world.mailed) == 4
+
+
+async def test_what_was_really_missed_stays_missed(world: World) -> None:
+    await world.subscribe(catch_up="skip")
+    world.clock.advance(days=3)
+    await settle(world.runner())
+
+    assert await follow_clock(world.app.database, now=world.clock.now) == 0
+    assert await world.statuses() == ["skipped"] * 3
 
 
 # ── which rule a subscription goes by ────────────────────────────────────────────────────────────────────────────────
