@@ -50,13 +50,20 @@ class Channels:
         http: httpx.AsyncClient | None = None,
         clock: Callable[[], datetime] = system_clock,
     ) -> None:
-        self.http = http or outbound_client(policy, connections=CONNECTIONS)
+        self._http = http
         self._owns_http = http is None
         self._policy = policy
         self._clock = clock
         self._email = _email_channel(mail, sender)
         self._slack_api_url = slack_api_url
         self._slack_session: SlackSession | None = None
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """The client for webhooks, made when it is first needed: reading all root certificates takes a while."""
+        if self._http is None:
+            self._http = outbound_client(self._policy, connections=CONNECTIONS)
+        return self._http
 
     def build(self, kind: str, *, token: str | None = None, secrets: Sequence[str] = ()) -> Channel:
         """The channel of this kind; ``token`` is Slack's, ``secrets`` are the webhook's, the newest first."""
@@ -95,8 +102,8 @@ class Channels:
         await self._email.aclose()
         if self._slack_session is not None:
             await self._slack_session.aclose()
-        if self._owns_http:
-            await self.http.aclose()
+        if self._owns_http and self._http is not None:
+            await self._http.aclose()
 
 
 def shown(kind: str, target: str) -> str:

@@ -55,8 +55,13 @@ def _server_in(folder: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> str:
-    """A running server's URL: a Unix socket, so no port is taken."""
-    return str(_server_in(Path(os.environ[SERVER_FOLDER])).get_uri())
+    """A running server's URL: a Unix socket, so no port is taken. Nothing here needs it to survive a power cut."""
+    url = str(_server_in(Path(os.environ[SERVER_FOLDER])).get_uri())
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+        connection.execute("SELECT pg_reload_conf()")
+    return url
 
 
 @pytest.fixture

@@ -170,6 +170,7 @@ class Crashes(RuleBasedStateMachine):
 
     @rule()
     def tick(self) -> None:
+        self.wait(self.worker.renew_leases())
         self.wait(settle(self.worker))
         self.told()
         self.the_verifier_agrees()
