@@ -190,7 +190,7 @@ class _History:
         since: datetime | None,
     ) -> None:
         self.standing, self.kept = standing, kept
-        self.rows = [row for row in rows if not _was_ahead(row, standing, now=now)]
+        self.rows = rows
         self.installation, self.now, self.since = installation, now, since
         self.through = max(now, standing.last_at or now)  # what is due by now, or was opened ahead of it
         self.looked_from = since and min((row.at for row in rows), default=since - _DAY)
@@ -302,6 +302,8 @@ class _History:
         next_at, present = self.standing.next_delivery_at, self.present
         if next_at is None or present is None or not present.is_exact or row.at < next_at:
             return False
+        if _was_ahead(row, self.standing, now=self.now):
+            return False
         return self._place(row) is None and present.names(row.at)
 
     # ── the occurrences ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -407,6 +409,8 @@ class _History:
         by_id = {self._id_of(at): at for at in missing} if strays else {}
         for row in strays:
             meant = by_id.get(row.id)
+            if meant is None and _was_ahead(row, self.standing, now=self.now):
+                continue
             if meant is None:
                 yield self.says(
                     Kind.STRAY_DELIVERY,
