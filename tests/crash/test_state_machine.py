@@ -275,11 +275,12 @@ def ledger_in(folder: Path) -> Settings:
 
 @pytest.fixture
 def thorough_or_quick(request: pytest.FixtureRequest) -> settings:
-    """Few examples in the suite; a tenth of the profile's with ``--hypothesis-profile=long``."""
+    """In the suite few examples, always the same; with ``--hypothesis-profile=long`` many, at random."""
     is_long = request.config.getoption("--hypothesis-profile") == "long"
     return settings(
         max_examples=settings().max_examples // 10 if is_long else 8,
         stateful_step_count=50 if is_long else 20,
+        derandomize=not is_long,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
