@@ -298,6 +298,8 @@ def _weekdays(value: object) -> tuple[Weekday, ...] | None:
 
 def _instant(value: object, field: str) -> datetime:
     _refuse_null(value, field)
+    if isinstance(value, str):
+        return parse_instant(value, field=field, timezone=None)
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise InvalidField(field, f"{field} must be a date and time with its offset from UTC.")
     return in_reach(value, field=field).astimezone(UTC)

@@ -12,6 +12,7 @@ from datetime import timedelta
 import structlog
 import uvicorn
 
+from scheduler.api.serving import add_api
 from scheduler.app import App
 from scheduler.daemon import Daemon
 from scheduler.errors import ConfigurationError
@@ -47,6 +48,7 @@ async def serve_until_stopped(
     )
     metrics = Metrics(app.database, app.clock)
     web = web_app(subscriptions=app.subscriptions, links=app.links, is_alive=daemon.is_alive, metrics=metrics.page)
+    add_api(web, app)
     with _listening(host, port) as listener:
         server = _Server(
             uvicorn.Config(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.errors import Conflict, NotFound
@@ -84,6 +84,7 @@ async def newest(
     subscription_id: int | None = None,
     status: DeliveryStatus | None = None,
     before: tuple[datetime, UUID] | None = None,
+    notices: bool = True,
     shown: bool = False,
     limit: int = PAGE,
 ) -> list[Delivery]:
@@ -96,11 +97,28 @@ async def newest(
         conditions.append(deliveries.c.subscription_id == subscription_id)
     if status is not None:
         conditions.append(deliveries.c.status == status)
+    if not notices:
+        conditions.append(deliveries.c.trigger_type != Trigger.NOTICE)
     if before is not None:
         created_at, id_ = before
         older = deliveries.c.created_at < created_at
         conditions.append(or_(older, and_(deliveries.c.created_at == created_at, deliveries.c.id < id_)))
     return await _read(connection, conditions, newest_first=True, shown=shown, limit=limit)
+
+
+async def count_since(connection: AsyncConnection, project_id: int, trigger: Trigger, *, since: datetime) -> int:
+    """How many deliveries of this kind the project has asked for since then."""
+    found = await connection.execute(
+        select(func.count())
+        .select_from(deliveries)
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .where(
+            subscriptions.c.project_id == project_id,
+            deliveries.c.trigger_type == trigger,
+            deliveries.c.created_at > since,
+        )
+    )
+    return int(found.scalar_one())
 
 
 async def of_run(connection: AsyncConnection, run_id: str) -> AsyncIterator[Delivery]:

@@ -28,6 +28,14 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True)
+class Organisation:
+    """Whom projects and users belong to."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """Where sources, insights, dashboards, integrations and subscriptions live together."""
 
@@ -143,6 +151,12 @@ async def find_project(connection: AsyncConnection, project_id: int | None = Non
     if row is None:
         raise NotFound(f"no project {project_id}")
     return Project(*row)
+
+
+async def find_organisation(connection: AsyncConnection, organisation_id: int) -> Organisation:
+    """The one with this id."""
+    query = select(organisations.c.id, organisations.c.name).where(organisations.c.id == organisation_id)
+    return Organisation(*(await connection.execute(query)).one())
 
 
 async def listed_projects(connection: AsyncConnection) -> list[Project]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.catchup import CatchUp
@@ -104,6 +104,65 @@ def _subscription(row: AnyRow) -> Subscription:
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which subscriptions of a project are asked for, and in which order (api-contract)."""
+
+    created_by: UUID | None = None
+    dashboard: int | None = None
+    insight: int | None = None
+    target_type: str | None = None
+    resource_type: str | None = None
+    deleted: bool = False
+    words: tuple[str, ...] = ()
+    """Each has to be in the title, the insight's or the dashboard's name, in any case."""
+    ordering: tuple[str, ...] = ()
+    """``created_at next_delivery_date title created_by__email``, with ``-`` the other way round."""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """As SQL; what was not asked for limits nothing."""
+        asked = {
+            users.c.uuid: self.created_by,
+            subscriptions.c.dashboard_id: self.dashboard,
+            subscriptions.c.insight_id: self.insight,
+            subscriptions.c.target_type: self.target_type,
+        }
+        conditions = [subscriptions.c.deleted if self.deleted else ~subscriptions.c.deleted]
+        conditions += [column == value for column, value in asked.items() if value is not None]
+        resource = {"insight": subscriptions.c.insight_id, "dashboard": subscriptions.c.dashboard_id}
+        if self.resource_type in resource:
+            conditions.append(resource[self.resource_type].is_not(None))
+        named = (subscriptions.c.title, insights.c.name, dashboards.c.name)
+        conditions += [or_(*(column.icontains(word, autoescape=True) for column in named)) for word in self.words]
+        return conditions
+
+    def order(self) -> list[ColumnElement[Any]]:
+        """As SQL; words it does not know are left out, newest first where none is left."""
+        columns: dict[str, ColumnElement[Any]] = {
+            "created_at": subscriptions.c.created_at,
+            "next_delivery_date": subscriptions.c.next_delivery_date,
+            "title": subscriptions.c.title,
+            "created_by__email": users.c.email,
+        }
+        known = [each.strip() for each in self.ordering if each.strip().removeprefix("-") in columns]
+        ordered = [
+            columns[each.removeprefix("-")].desc() if each.startswith("-") else columns[each].asc()
+            for each in known or ["-created_at"]
+        ]
+        return [*ordered, subscriptions.c.id.desc()]
+
+
+async def page(
+    connection: AsyncConnection, project_id: int, filters: Filters, *, limit: int, offset: int
+) -> tuple[list[Subscription], int]:
+    """A page of the project's subscriptions, and how many there are in all."""
+    conditions = [subscriptions.c.project_id == project_id, *filters.conditions()]
+    query = _query().where(*conditions)
+    count = await connection.execute(select(func.count()).select_from(query.order_by(None).subquery()))
+    rows = await connection.execute(query.order_by(*filters.order()).limit(limit).offset(offset))
+    return [_subscription(row) for row in rows], count.scalar_one()
 
 
 async def listed(connection: AsyncConnection, project_id: int) -> list[Subscription]:

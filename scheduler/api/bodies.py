@@ -1,0 +1,103 @@
+"""Reading a request's JSON strictly: what would become a riddle further in is refused at the door."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import Request
+
+from scheduler.api.errors import WRONG, Refused
+from scheduler.errors import InvalidField
+
+LARGEST = 1_000_000
+"""Bytes."""
+DEEPEST = 20
+LARGEST_NUMBER = 10**18
+"""Both databases keep whole numbers below it."""
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object; an empty one is ``{}``.
+
+    Raises :class:`Refused` (413, 415, 400 ``parse_error``) and :class:`InvalidField` for a value that no field takes.
+    """
+    raw = await _limited(request)
+    if not raw.strip():
+        return {}
+    if not _is_json(request.headers.get("content-type", "application/json")):
+        raise Refused(415, WRONG, "error", "Send JSON: `Content-Type: application/json`.")
+    found = _parsed(raw)
+    if not isinstance(found, dict):
+        raise InvalidField(None, "The body must be a JSON object.")
+    for field, value in found.items():
+        _check(field, value)
+    return found
+
+
+async def _limited(request: Request) -> bytes:
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > LARGEST:
+            raise Refused(413, WRONG, "error", f"The body is larger than {LARGEST:,} bytes.")
+    return bytes(raw)
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as problem:
+        said = str(problem) if isinstance(problem, _Unwelcome) else "it is not JSON in UTF-8"
+        raise Refused(400, WRONG, "parse_error", f"The body cannot be read: {said}.") from None
+
+
+class _Unwelcome(ValueError):
+    """JSON that the grammar, or Python, lets through."""
+
+
+def _no_number(text: str) -> float:
+    raise _Unwelcome(f"{text} is not a number")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Unwelcome("a name stands twice in an object")
+    return found
+
+
+def _check(field: str, value: Any) -> None:
+    for depth, each in _within(value):
+        if depth > DEEPEST:
+            raise InvalidField(field, "is nested too deeply.")
+        if isinstance(each, str) and ("\0" in each or _has_lone_surrogate(each)):
+            raise InvalidField(field, "must be text without NUL characters and lone surrogates.")
+        if isinstance(each, int | float) and abs(each) >= LARGEST_NUMBER:
+            raise InvalidField(field, "is too large a number.", code="max_value")
+
+
+def _within(value: Any) -> Iterator[tuple[int, Any]]:
+    """The value and all that is in it, each with its depth; no recursion, whatever somebody sends."""
+    waiting = [(1, value)]
+    while waiting:
+        depth, each = waiting.pop()
+        yield depth, each
+        if depth <= DEEPEST and isinstance(each, dict):
+            waiting += [(depth + 1, part) for pair in each.items() for part in pair]
+        elif depth <= DEEPEST and isinstance(each, list):
+            waiting += [(depth + 1, part) for part in each]
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
