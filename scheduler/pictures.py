@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
@@ -112,8 +113,8 @@ class Pictures:
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+            with suppress(ProcessLookupError):  # not Process.kill(): that looks first, and may reap what asyncio awaits
+                os.kill(self._process.pid, signal.SIGKILL)
 
 
 async def _exchange(process: Process, request: bytes) -> bytes:

@@ -144,7 +144,7 @@ class World:
 async def settle(runner: Runner) -> None:
     """Tick until nothing is in this worker's hands."""
     await runner.tick()
-    while runner.in_flight:
+    while runner.in_flight or runner.wake.is_set():
         await runner.wake.wait()
         await runner.tick()
 
