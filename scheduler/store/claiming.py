@@ -209,6 +209,7 @@ async def _take(
 
 
 async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> None:
+    """What a dead worker had in its hands is uncertain, whether or not this claim takes it up already."""
     lost = select(
         delivery_recipients.c.delivery_id,
         delivery_recipients.c.position,
@@ -219,6 +220,11 @@ async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now
     ).where(delivery_recipients.c.delivery_id.in_(ids), delivery_recipients.c.status == RecipientStatus.SENDING)
     names = ["delivery_id", "position", "attempt", "outcome", "reason", "finished_at"]
     await tx.execute(insert(attempts_table).from_select(names, lost))
+    await tx.execute(
+        update(delivery_recipients)
+        .where(delivery_recipients.c.delivery_id.in_(ids), delivery_recipients.c.status == RecipientStatus.SENDING)
+        .values(status=RecipientStatus.UNCERTAIN)
+    )
 
 
 _OLDEST_FIRST = (deliveries.c.created_at, deliveries.c.scheduled_at)

@@ -488,6 +488,26 @@ async def test_of_many_recipients_a_crash_repeats_no_more_than_were_taken_at_onc
     assert await world.statuses() == [DeliveryStatus.COMPLETED]
 
 
+async def test_what_a_dead_worker_was_sending_is_not_forgotten_behind_a_retry_that_comes_first(world: World) -> None:
+    world.email.answer("ann@example.org", [TransientFailure("Busy.")])
+    await world.subscribe(target_value="ann@example.org,bo@example.org,cy@example.org,di@example.org")
+    world.clock.advance(minutes=30)
+    dying = world.runner()
+    await dying.open_due()
+    [claimed] = await dying.claim()
+    await dying.record([await dying.attempt(claimed)])  # ann is to be tried again, bo has it
+    await dying.claim()  # … and it dies with cy and di in its hands
+
+    world.clock.advance(minutes=6)
+    await settle(world.runner())
+
+    [delivery] = await world.deliveries()
+    assert [(each.address, each.status) for each in delivery.recipients] == [
+        (f"{who}@example.org", "sent") for who in ("ann", "bo", "cy", "di")
+    ]
+    assert [each.outcome for each in delivery.recipients[3].history] == ["uncertain", "sent"]
+
+
 async def test_while_a_destination_has_all_it_stands_nobody_looks_again_and_again(world: World) -> None:
     integration = await slack(world)
     for _ in range(3):
