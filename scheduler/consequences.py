@@ -87,9 +87,9 @@ class Consequences:
         last_at: datetime | None = None,
     ) -> bool:
         """Switch it off, drop what still waits, tell its owner; False when somebody else did so already."""
-        if last_at is None and (due := await opening.live(tx, subscription_id)) is not None:
+        if last_at is None:
             because = "switched off before it was sent"
-            await opening.open_until_now(tx, due, instead=because, installation=self.installation, now=now)
+            await opening.open_until_now(tx, subscription_id, instead=because, installation=self.installation, now=now)
         if not await endings.disable(tx, subscription_id, reason=reason, now=now, last_at=last_at):
             return False
         await subscriptions.look_again(tx, subscription_id, now=now)

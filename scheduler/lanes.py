@@ -25,9 +25,6 @@ RULES: Mapping[str, Rule] = {
     "slack": Rule(at_once=1, seconds_apart=1.0),
 }
 
-LONGEST_PAUSE = LONGEST_PUT_OFF.total_seconds()
-"""A provider that asks for more is asked again."""
-
 CAPACITY = 512
 """Deliveries a process has in its hands at most, waiting ones included: what memory is bounded by."""
 
@@ -105,7 +102,7 @@ class Lanes:
         """
         lane = self._lanes[destination]
         if lane.rule.seconds_apart:
-            until = asyncio.get_running_loop().time() + min(seconds, LONGEST_PAUSE)
+            until = asyncio.get_running_loop().time() + min(seconds, LONGEST_PUT_OFF.total_seconds())
             lane.next_turn = max(lane.next_turn, until)
 
     def _forget_idle(self) -> None:

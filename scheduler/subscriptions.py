@@ -148,9 +148,7 @@ class Subscriptions:
         another_date = "next_delivery_date" in columns
         if before.is_live and (another_date or not is_live):
             instead = None if is_live else "paused or removed before it was sent"
-            if before.next_delivery_date is not None:
-                due = before.as_due(before.next_delivery_date)
-                await opening.open_until_now(tx, due, instead=instead, installation=self._installation, now=now)
+            await opening.open_until_now(tx, before.id, instead=instead, installation=self._installation, now=now)
             await recurrences.end(tx, [before.id], now=now)
         await rows.change(tx, before.id, dict(columns), now=now)
         after = await rows.find(tx, before.project_id, before.id)

@@ -134,21 +134,21 @@ async def open_occurrences(
 
 async def open_until_now(
     tx: AsyncConnection,
-    due: DueSubscription,
+    subscription_id: int,
     *,
     instead: str | None = None,
     installation: UUID,
-    run_id: str = "paperround",
     now: datetime,
 ) -> None:
     """Open what has fallen due and nobody opened yet, before its rule ends; ``instead`` of sending: skip, because."""
-    if due.next_delivery_at <= now:
+    due = await _live(tx, subscription_id)
+    if due is not None and due.next_delivery_at <= now:
         planned = plan(due.recurrence, due_at=due.next_delivery_at, now=now, policy=due.catch_up, window=due.window)
         planned = planned if instead is None else planned.all_skipped(instead)
-        await open_occurrences(tx, [(due, planned)], installation=installation, run_id=run_id, now=now)
+        await open_occurrences(tx, [(due, planned)], installation=installation, run_id="paperround", now=now)
 
 
-async def live(tx: AsyncConnection, subscription_id: int) -> DueSubscription | None:
+async def _live(tx: AsyncConnection, subscription_id: int) -> DueSubscription | None:
     """A subscription that has a next date, locked; None when it is switched off, or has ended."""
     found = await tx.execute(select(subscriptions).where(DUE, subscriptions.c.id == subscription_id).with_for_update())
     row = found.one_or_none()

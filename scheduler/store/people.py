@@ -169,20 +169,13 @@ async def set_policy(tx: AsyncConnection, project_id: int, policy: dict[str, Any
     await tx.execute(update(projects).where(projects.c.id == project_id).values(policy=policy))
 
 
+_USER = select(users.c.id, users.c.uuid, users.c.email, users.c.first_name, users.c.last_name, users.c.role)
+
+
 async def find_owner(connection: AsyncConnection, organisation_id: int) -> User:
     """The organisation's first user: who subscribes where nobody else is named (the command line)."""
-    row = (
-        await connection.execute(
-            select(users.c.id, users.c.uuid, users.c.email, users.c.first_name, users.c.last_name, users.c.role)
-            .where(users.c.organisation_id == organisation_id)
-            .order_by(users.c.id)
-            .limit(1)
-        )
-    ).one()
-    return User(*row)
-
-
-_USER = select(users.c.id, users.c.uuid, users.c.email, users.c.first_name, users.c.last_name, users.c.role)
+    of_it = _USER.where(users.c.organisation_id == organisation_id)
+    return User(*(await connection.execute(of_it.order_by(users.c.id).limit(1))).one())
 
 
 async def listed_users(connection: AsyncConnection, organisation_id: int) -> list[User]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scheduler.catchup import CatchUp
 from scheduler.errors import NotFound
 from scheduler.models import dashboards, deliveries, delivery_recipients, insights, subscriptions, users
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger, may_become
 from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
-from scheduler.store.opening import DueSubscription
 from scheduler.store.people import User
 
 
@@ -49,18 +47,6 @@ class Subscription:
     def is_live(self) -> bool:
         """Its occurrences are delivered: neither paused, disabled nor removed."""
         return self.enabled and not self.deleted
-
-    def as_due(self, due_at: datetime) -> DueSubscription:
-        """What opening its occurrence of ``due_at`` needs."""
-        return DueSubscription(
-            id=self.id,
-            next_delivery_at=due_at,
-            updated_at=self.updated_at,
-            recurrence=self.recurrence,
-            catch_up=CatchUp(self.catch_up),
-            window=timedelta(hours=self.catch_up_hours),
-            target=self.target,
-        )
 
 
 def _query() -> Select[Any]:

@@ -6,7 +6,8 @@ import asyncio
 from collections import Counter
 from itertools import pairwise
 
-from scheduler.lanes import LONGEST_PAUSE, RULES, Lanes, Rule
+from scheduler.backoff import LONGEST_PUT_OFF
+from scheduler.lanes import RULES, Lanes, Rule
 
 FAST = {"webhook": Rule(at_once=2), "slack": Rule(at_once=1, seconds_apart=0.05)}
 
@@ -117,7 +118,7 @@ async def test_no_provider_can_ask_for_a_pause_without_end() -> None:
     lanes.hold_off("slack:C1", 365 * 24 * 3600)
     lanes.let_go("slack:C1")
 
-    assert 0 < (lanes.soonest_turn() or 0) <= LONGEST_PAUSE
+    assert 0 < (lanes.soonest_turn() or 0) <= LONGEST_PUT_OFF.total_seconds()
 
 
 async def test_the_soonest_turn_is_that_of_whoever_nothing_is_in_hand_for() -> None:
