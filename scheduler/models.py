@@ -3,9 +3,11 @@
 ::
 
     organisations ─┬─ users ─── api_keys
+                   ├─ domains, verification_tokens
                    └─ projects ─┬─ sources ─── insights ─┬─ dashboard_tiles ─ dashboards
                                 ├─ integrations          └─ exports
                                 └─ subscriptions ─┬─ recurrences
+                                                  ├─ shares ── share_passwords
                                                   └─ deliveries ── delivery_recipients ── attempts
 """
 
@@ -32,6 +34,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     Uuid,
+    false,
     text,
 )
 
@@ -109,7 +112,14 @@ installation = Table(
     _created_at(),
 )
 
-organisations = Table("organisations", metadata, _id(), Column("name", String(200), nullable=False), _created_at())
+organisations = Table(
+    "organisations",
+    metadata,
+    _id(),
+    Column("name", String(200), nullable=False),
+    Column("summaries_allowed", Boolean, nullable=False, server_default=false()),  # its rows may go to a model
+    _created_at(),
+)
 
 users = Table(
     "users",
@@ -246,6 +256,8 @@ subscriptions = Table(
     Column("enabled_at", Instant),  # when it was last resumed: failures in a row count from here
     Column("deleted", Boolean, nullable=False),
     Column("last_error", JSON(none_as_null=True)),
+    Column("summary_enabled", Boolean, nullable=False, server_default=false()),
+    Column("summary_prompt_guide", String(500), nullable=False, server_default=""),
     Column("created_by_id", ForeignKey("users.id"), nullable=False, index=True),
     _created_at(),
     Column("updated_at", Instant, nullable=False),
@@ -299,6 +311,7 @@ deliveries = Table(
     Column("ready_at", Instant),  # when it may be claimed; while it is claimed, when its lease runs out
     Column("lease", Uuid),  # the claim that holds it; null while nobody does
     Column("run_id", String(80)),
+    Column("change_summary", Text),
     Column("error_type", String(60)),
     Column("error_message", String(500)),
     _created_at(),
@@ -360,4 +373,57 @@ exports = Table(
     Column("snapshot", JSON, nullable=False),
     _created_at(),
     sqlite_autoincrement=True,
+)
+
+shares = Table(
+    "shares",
+    metadata,
+    _id(),
+    _belongs_to("subscriptions"),
+    Column("delivery_id", ForeignKey("deliveries.id"), index=True),  # null: the subscription's newest
+    Column("enabled", Boolean, nullable=False),
+    Column("token_sealed", Text, nullable=False),  # its owner may look at it again
+    Column("token_digest", String(64), nullable=False, unique=True),
+    Column("earlier_digest", String(64), index=True),  # of the token before this one, good until …
+    Column("earlier_until", Instant),
+    Column("password_required", Boolean, nullable=False),
+    Column("settings", JSON, nullable=False),
+    _created_at(),
+)
+
+share_passwords = Table(
+    "share_passwords",
+    metadata,
+    _id(),
+    _belongs_to("shares"),
+    Column("hash", String(200), nullable=False),
+    Column("note", String(100), nullable=False),
+    Column("created_by_id", ForeignKey("users.id"), nullable=False),
+    _created_at(),
+)
+
+verification_tokens = Table(
+    "verification_tokens",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _belongs_to("organisations"),
+    Column("label", String(40), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("mask", String(20), nullable=False),
+    Column("created_by_id", ForeignKey("users.id"), nullable=False),
+    _created_at(),
+    Column("last_used_at", Instant),
+)
+
+domains = Table(
+    "domains",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _belongs_to("organisations", index=False),
+    Column("domain", String(253), nullable=False),
+    Column("verification_challenge", String(128), nullable=False),
+    Column("verified_at", Instant),
+    Column("last_looked_up_at", Instant),
+    _created_at(),
+    UniqueConstraint("organisation_id", "domain"),
 )
