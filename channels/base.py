@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
@@ -145,3 +145,8 @@ class Channel(Protocol):
     async def aclose(self) -> None:
         """Let go of kept connections."""
         ...
+
+
+def system_clock() -> datetime:
+    """The default clock of channels that stamp their attempts; the composition root passes its own."""
+    return datetime.now(UTC)  # noqa: TID251 - channels import nothing from scheduler, where the product's clock is

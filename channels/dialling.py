@@ -1,7 +1,8 @@
-"""Dialling: resolve a name once, judge every answer, connect to exactly the address that was judged.
+"""Dialling: resolve a name once, judge every answer, connect to exactly an address that was judged.
 
-httpx asks httpcore for a connection, httpcore asks its network backend; ours stands there. The TLS name and the Host
-header stay the URL's own. Source: httpcore's "Network Backends".
+aiohttp's pool asks its connector for each new connection, and ours has no other way to make one: no cache of names, no
+shortcut for a literal address, no proxy, and no request can switch the check of certificates off. The TLS name and the
+Host header stay the URL's own.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
-import certifi
-import httpcore
+import aiohttp
 import httpx
+from aiohappyeyeballs import AddrInfoType, start_connection
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.tracing import Trace
 
 from channels.base import TargetError
 from channels.outbound import OutboundPolicy
@@ -23,100 +25,75 @@ from channels.special_addresses import Address
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """A host name and a port to its addresses, as text; raises :class:`OSError` when there is no answer."""
 
+NEXT_ADDRESS_AFTER = 0.25  # seconds of silence from one address, as RFC 8305 (section 5) recommends
+KEPT_FOR = 30.0  # seconds an idle connection is kept
+
 
 class BlockedDial(httpx.ConnectError):
-    """The name leads somewhere the outbound policy forbids; nothing was sent."""
+    """The outbound policy forbids what the URL or its host's name leads to; nothing was sent."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
     """The system's resolver, once."""
-    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # a label of more than 63 characters, or of none
+        raise socket.gaierror(socket.EAI_NONAME, "Not a host name") from None
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
-def tls_context() -> ssl.SSLContext:
-    """Certificates are checked against certifi's roots, and the machine's own (where a company adds its own)."""
-    context = ssl.create_default_context(cafile=certifi.where())
-    context.load_default_certs()
-    return context
+class CheckedConnector(aiohttp.BaseConnector):
+    """``connect``: seconds for a dial, from the question to the resolver to the end of the TLS handshake.
 
+    ``connections``: at most so many at a time, and half as many to one host: it never takes the last one.
+    """
 
-_BAD_CERTIFICATES = {
-    9: "it is not valid yet",
-    10: "it has expired",
-    18: "it is signed by nobody but itself",
-    19: "it is signed by an authority that is not trusted here",
-    20: "it is signed by an authority that is not trusted here",
-    21: "it is signed by an authority that is not trusted here",
-    62: "it belongs to another name",
-    64: "it belongs to another address",
-}
-"""OpenSSL's X509_V_ERR codes in words that are the same with every version of it (openssl-verification-options)."""
+    allowed_protocol_schema_set = frozenset({"http", "https"})
 
-
-def certificate_problem(error: ssl.SSLCertVerificationError) -> str:
-    """What is wrong with the other side's certificate: half a sentence for a person."""
-    return _BAD_CERTIFICATES.get(error.verify_code, error.verify_message[:120])
-
-
-class CheckedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport over a pool that dials through :class:`CheckedBackend`; no proxy, no environment."""
-
-    def __init__(self, policy: OutboundPolicy, *, resolver: Resolver, tls: ssl.SSLContext, connections: int) -> None:
-        super().__init__(verify=tls, trust_env=False)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls,
-            max_connections=connections,
-            max_keepalive_connections=connections // 2,
-            keepalive_expiry=30,
-            network_backend=CheckedBackend(policy, resolver),
-        )
-
-
-class CheckedBackend(httpcore.AsyncNetworkBackend):
-    def __init__(self, policy: OutboundPolicy, resolver: Resolver) -> None:
+    def __init__(
+        self, policy: OutboundPolicy, *, resolver: Resolver, tls: ssl.SSLContext, connect: float, connections: int
+    ) -> None:
+        super().__init__(limit=connections, limit_per_host=max(1, connections // 2), keepalive_timeout=KEPT_FOR)
         self._policy = policy
         self._resolver = resolver
-        self._network = httpcore.AnyIOBackend()
+        self._tls = tls
+        self._limit_of_dial = connect
 
-    async def connect_tcp(
+    async def _create_connection(
         self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],  # noqa: ARG002 - aiohttp's signature
+        timeout: aiohttp.ClientTimeout,  # noqa: ARG002, ASYNC109
+    ) -> ResponseHandler:
+        """What aiohttp's own connectors fill in, and nothing else does: without it there is no connection at all."""
         try:
-            async with asyncio.timeout(timeout):
-                addresses = await self._checked_addresses(host, port)
-                return await self._first_that_answers(addresses, port, timeout, local_address, socket_options)
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout("No connection in time") from error
+            async with asyncio.timeout(self._limit_of_dial):
+                addresses = await self._judged_addresses(req.host, req.port or 0)
+                return await self._dial(addresses, req)
+        except TimeoutError:
+            raise  # aiohttp tells it from a late answer
+        except OSError as error:
+            raise aiohttp.ClientConnectorError(req.connection_key, error) from error
 
-    async def sleep(self, seconds: float) -> None:
-        await self._network.sleep(seconds)
-
-    async def _checked_addresses(self, host: str, port: int) -> list[Address]:
+    async def _judged_addresses(self, host: str, port: int) -> list[AddrInfoType]:
         try:
             addresses = self._policy.check_addresses(host, await self._resolver(host, port))
-        except OSError as error:
-            raise httpcore.ConnectError("The host name was not resolved") from error
         except TargetError as error:
             raise BlockedDial(str(error)) from None
         if not addresses:
-            raise httpcore.ConnectError("The host name has no address") from socket.gaierror(socket.EAI_NONAME)
-        return addresses
+            raise socket.gaierror(socket.EAI_NONAME, "The host name has no address")
+        return [_as_asyncio_has_it(address, port) for address in addresses]
 
-    async def _first_that_answers(
-        self, addresses: Sequence[Address], port: int, limit: float | None, *options: Any
-    ) -> httpcore.AsyncNetworkStream:
-        """Try them in the resolver's order; each gets an equal share, so a silent one leaves time for the next."""
-        share = None if limit is None else limit / len(addresses)
-        failure: Exception = httpcore.ConnectError("No address")
-        for address in addresses:
-            try:
-                return await self._network.connect_tcp(str(address), port, share, *options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
+    async def _dial(self, addresses: list[AddrInfoType], req: aiohttp.ClientRequest) -> ResponseHandler:
+        """The first address that answers; a silent one does not hold up the next."""
+        connected = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER)
+        tls, name = (self._tls, req.host.rstrip(".")) if req.is_ssl() else (None, None)
+        _, protocol = await self._loop.create_connection(self._factory, sock=connected, ssl=tls, server_hostname=name)
+        return protocol
+
+
+def _as_asyncio_has_it(address: Address, port: int) -> AddrInfoType:
+    """One line of what ``socket.getaddrinfo`` answers."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    place = (str(address), port) if address.version == 4 else (str(address), port, 0, 0)
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place

@@ -1,15 +1,14 @@
-"""HTTP on the way out: one client for the whole product, and what an answer means for a delivery.
+"""Handing one request over, and what the answer to it, or none, means for a delivery.
 
 2xx is sent; 408, 425, 429, 5xx and network trouble are worth another attempt; every other answer is final. 410 means
 that the target is gone; 403 and 404 mean it only when they last, because a proxy or a deployment may say them for an
-hour. Redirects are never followed: the address that was checked is the one that counts.
+hour. Redirects are never followed.
 Sources: RFC 9110 (statuses, section 15; Retry-After, section 10.2.3), RFC 6585 (429), RFC 8470 (425).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import socket
 import ssl
@@ -17,16 +16,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
 
-import httpx
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 
 from channels.base import Outcome, PermanentFailure, Sent, TransientFailure
-from channels.dialling import BlockedDial, CheckedTransport, Resolver, certificate_problem, resolve, tls_context
-from channels.outbound import OutboundPolicy
+from channels.dialling import BlockedDial
+from channels.outbound_http import TOTAL_LIMIT, OutboundSession
+from channels.tls import certificate_problem
 
-CONNECT_LIMIT = 5.0
-TOTAL_LIMIT = 30.0
 ANSWER_LIMIT = 64 * 1024  # enough to keep a connection reusable; nothing in an answer's body matters to us
 
 WORTH_ANOTHER_ATTEMPT = frozenset({408, 425, 429})
@@ -37,77 +35,62 @@ RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}  # by RFC 911
 
 LONGEST_WISH = timedelta(days=365)  # what a larger Retry-After is read as; the scheduler clamps it anyway
 
-
-def system_clock() -> datetime:
-    """The default clock of channels that stamp their attempts; the composition root passes its own."""
-    return datetime.now(UTC)  # noqa: TID251 - channels import nothing from scheduler, where the product's clock is
-
-
-def outbound_client(
-    policy: OutboundPolicy,
-    *,
-    resolver: Resolver = resolve,
-    tls: ssl.SSLContext | None = None,
-    connect: float = CONNECT_LIMIT,
-    total: float = TOTAL_LIMIT,
-    connections: int = 100,
-) -> httpx.AsyncClient:
-    """The client for every outgoing request: policy at each dial, no redirects, no proxies or netrc from outside.
-
-    A refused dial raises :class:`~channels.dialling.BlockedDial`, an :class:`httpx.ConnectError`. ``total`` bounds
-    each single read and write; :func:`hand_over` bounds the whole exchange. The libraries' own request logs are off.
-    """
-    for library in ("httpx", "httpcore"):
-        logging.getLogger(library).setLevel(logging.WARNING)  # below it they log whole URLs, and those are secrets
-    transport = CheckedTransport(policy, resolver=resolver, tls=tls or tls_context(), connections=connections)
-    return httpx.AsyncClient(
-        transport=transport,
-        timeout=httpx.Timeout(total, connect=connect),
-        follow_redirects=False,
-        trust_env=False,
-    )
+NO_LIMIT_OF_ITS_OWN = aiohttp.ClientTimeout()
 
 
 async def hand_over(
-    client: httpx.AsyncClient,
-    request: httpx.Request,
+    outbound: OutboundSession,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
     *,
     now: datetime,
     total: float = TOTAL_LIMIT,
     answer_limit: int = ANSWER_LIMIT,
 ) -> Outcome:
-    """Send one request; the status line decides, whatever happens to the answer's body afterwards.
+    """Post once; the status line decides, whatever happens to the answer's body afterwards.
 
-    ``total`` bounds everything from the dial to the last byte read. At most ``answer_limit`` bytes are read, as they
-    come over the wire: a compressed answer is never unpacked.
+    ``total`` bounds everything from the dial to the last byte read, in seconds. About ``answer_limit`` bytes are read,
+    as they come over the wire: a compressed answer is never unpacked.
     """
-    handed_over = False
+    payload = _Body(body)
     outcome: Outcome | None = None
-
-    async def watch(event: str, _: Mapping[str, Any]) -> None:
-        nonlocal handed_over
-        handed_over = handed_over or event == "http11.send_request_headers.started"
-
-    request.extensions = {**request.extensions, "trace": watch}
     try:
         async with asyncio.timeout(total):
-            response = await client.send(request, stream=True, follow_redirects=False)
-            outcome = outcome_of(response.status_code, response.headers, now=now)
-            await _discard(response, answer_limit)
-    except (TimeoutError, OSError, httpx.HTTPError, httpx.StreamError) as error:
-        return outcome or failure_of(error, handed_over=handed_over)
+            answer = await outbound.request("POST", url, data=payload, headers=headers, timeout=NO_LIMIT_OF_ITS_OWN)
+            outcome = outcome_of(answer.status, answer.headers, now=now)
+            await _discard(answer, answer_limit)
+    except (TimeoutError, OSError, aiohttp.ClientError, BlockedDial) as error:
+        return outcome or failure_of(error, handed_over=payload.on_its_way)
     return outcome
 
 
-async def _discard(response: httpx.Response, limit: int) -> None:
+class _Body(aiohttp.Payload):
+    """Bytes that know whether they were ever given to a connection; the request's head goes with them."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._size = len(body)
+        self.on_its_way = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.on_its_way = True
+        await writer.write(self._value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return str(self._value, encoding, errors)
+
+
+async def _discard(answer: aiohttp.ClientResponse, limit: int) -> None:
+    """Read it, so that the connection can be used again; of a longer one no more, and then it cannot."""
     read = 0
     try:
-        async for chunk in response.aiter_raw():
+        async for chunk in answer.content.iter_any():
             read += len(chunk)
             if read >= limit:
                 break
     finally:
-        await response.aclose()
+        answer.release()
 
 
 def outcome_of(status: int, headers: Mapping[str, str], *, now: datetime) -> Outcome:
@@ -130,7 +113,7 @@ def failure_of(error: Exception, *, handed_over: bool) -> TransientFailure | Per
     """What a failed exchange means. ``handed_over``: the request was on its way, so it may have been accepted."""
     if isinstance(error, BlockedDial):
         return PermanentFailure(str(error))
-    too_late = isinstance(error, TimeoutError | httpx.TimeoutException)
+    too_late = isinstance(error, TimeoutError)
     in_time = " in time" if too_late else ""
     if handed_over:
         return TransientFailure(f"The receiver took the request but did not answer{in_time}.", uncertain=True)

@@ -38,11 +38,19 @@ class OutboundPolicy:
     """
 
     def __init__(self, allow_hosts: Iterable[str] = ()) -> None:
+        self._allowed = tuple(allow_hosts)
         self._names: set[str] = set()
         self._suffixes: list[str] = []
         self._networks: list[IPv4Network | IPv6Network] = []
-        for entry in allow_hosts:
+        for entry in self._allowed:
             self._allow(entry.strip().lower())
+
+    def with_host_of(self, url: str) -> OutboundPolicy:
+        """The same, and the host of a URL that the operator set; a URL that cannot be read exempts nothing."""
+        try:
+            return OutboundPolicy([*self._allowed, parse_url(url).host])
+        except TargetError:
+            return self
 
     def check(self, url: str) -> str:
         """The URL in its one spelling, when it may be saved. Raises :class:`TargetError`, which says what to fix."""

@@ -11,21 +11,17 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, assert_never
 
-import httpx
-
 from channels.addresses import parse_addresses
-from channels.base import Channel
+from channels.base import Channel, system_clock
 from channels.email import EmailChannel
-from channels.http import outbound_client, system_clock
 from channels.outbound import OutboundPolicy
 from channels.outbox import OutboxEmailChannel
 from channels.slack_target import SLACK_API_URL, parse_channel
 from channels.smtp_url import OutboxFolder, SmtpServer
-from channels.urls import parse_url
-from channels.webhook import WebhookChannel, masked
+from channels.urls import masked, parse_url
 
 if TYPE_CHECKING:
-    from channels.slack_api import SlackSession
+    from channels.outbound_http import OutboundClient, OutboundSession
 
 KINDS = ("email", "slack", "webhook")
 
@@ -36,7 +32,7 @@ CONNECTIONS = 512
 class Channels:
     """Builds channels from plain values; all e-mail shares one pool, all Slack one session, all HTTP one client.
 
-    ``http`` is the product's :func:`~channels.http.outbound_client` when it has one already (it is then left open).
+    ``http`` is the product's ``outbound_client`` when it has one already (it is then left open).
     Closing a channel built here closes nothing shared; :meth:`aclose` does.
     """
 
@@ -47,7 +43,7 @@ class Channels:
         sender: str,
         policy: OutboundPolicy,
         slack_api_url: str = SLACK_API_URL,
-        http: httpx.AsyncClient | None = None,
+        http: OutboundClient | None = None,
         clock: Callable[[], datetime] = system_clock,
     ) -> None:
         self._http = http
@@ -56,12 +52,14 @@ class Channels:
         self._clock = clock
         self._email = _email_channel(mail, sender)
         self._slack_api_url = slack_api_url
-        self._slack_session: SlackSession | None = None
+        self._slack_session: OutboundSession | None = None
 
     @property
-    def http(self) -> httpx.AsyncClient:
+    def http(self) -> OutboundClient:
         """The client for webhooks, made when it is first needed: reading all root certificates takes a while."""
         if self._http is None:
+            from channels.outbound_http import outbound_client  # noqa: PLC0415 - as below
+
             self._http = outbound_client(self._policy, connections=CONNECTIONS)
         return self._http
 
@@ -75,15 +73,20 @@ class Channels:
                     raise ValueError("A Slack channel needs the token of a connected workspace.")
                 return self._slack(token)
             case "webhook":
-                return WebhookChannel(policy=self._policy, secrets=secrets, client=self.http, clock=self._clock)
+                return self._webhook(secrets)
             case _:
                 raise _unknown(kind)
 
-    def _slack(self, token: str) -> Channel:
-        from channels.slack import SlackChannel  # noqa: PLC0415 - a fifth of a second and 13 MB, for Slack alone
-        from channels.slack_api import SlackSession  # noqa: PLC0415
+    def _webhook(self, secrets: Sequence[str]) -> Channel:
+        from channels.webhook import WebhookChannel  # noqa: PLC0415 - a fifth of a second and 12 MB, for who sends
 
-        self._slack_session = self._slack_session or SlackSession()
+        return WebhookChannel(policy=self._policy, secrets=secrets, client=self.http, clock=self._clock)
+
+    def _slack(self, token: str) -> Channel:
+        from channels.slack import SlackChannel  # noqa: PLC0415 - as above
+        from channels.slack_api import slack_session  # noqa: PLC0415
+
+        self._slack_session = self._slack_session or slack_session(self._policy, self._slack_api_url)
         return SlackChannel(token=token, api_url=self._slack_api_url, session=self._slack_session)
 
     def recipients(self, kind: str, target: str) -> list[str]:

@@ -23,7 +23,9 @@ from channels.base import (
     RecipientResult,
     Sent,
 )
-from channels.slack_api import SlackApi, SlackSession
+from channels.outbound import OutboundPolicy
+from channels.outbound_http import OutboundSession
+from channels.slack_api import SlackApi, slack_session
 from channels.slack_blocks import Block, fallback, main_blocks, main_text, reply_blocks, reply_text
 from channels.slack_errors import SlackTrouble
 from channels.slack_target import SLACK_API_URL, parse_channel
@@ -46,10 +48,10 @@ class SlackChannel:
         *,
         token: str,
         api_url: str = SLACK_API_URL,
-        session: SlackSession | None = None,
+        session: OutboundSession | None = None,
         picture_waits: Sequence[float] = PICTURE_WAITS,
     ) -> None:
-        self._session = session or SlackSession()
+        self._session = session or slack_session(OutboundPolicy(), api_url)
         self._owns_session = session is None
         self._api = SlackApi(token=token, api_url=api_url, session=self._session)
         self._picture_waits = tuple(picture_waits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -11,59 +12,43 @@ from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from channels.base import TransientFailure
+from channels.dialling import BlockedDial
+from channels.outbound import OutboundPolicy
+from channels.outbound_http import OutboundSession, read_answer
 from channels.slack_errors import SlackTrouble, trouble_of
+from channels.slack_target import SLACK_API_URL
 
-CONNECT_LIMIT = 5.0
-TOTAL_LIMIT = 30.0
 HISTORY_PAGE = 200
 HISTORY_PAGES = 3
 
 
-class SlackSession:
-    """The connections to Slack, shared by every workspace's channel; opened when first needed."""
-
-    def __init__(self, *, connect: float = CONNECT_LIMIT, total: float = TOTAL_LIMIT) -> None:
-        self._limits = aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect)
-        self._session: aiohttp.ClientSession | None = None
-
-    def open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(timeout=self._limits, trust_env=False)
-        return self._session
-
-    async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+def slack_session(policy: OutboundPolicy, api_url: str) -> OutboundSession:
+    """The connections to Slack, for every workspace's channel; another API that the operator set may be anywhere."""
+    return OutboundSession(policy if api_url == SLACK_API_URL else policy.with_host_of(api_url))
 
 
 class SlackApi:
-    """One workspace. The SDK's own retries, its reading of proxy variables and its debug log are off."""
+    """One workspace."""
 
-    def __init__(self, *, token: str, api_url: str, session: SlackSession) -> None:
+    def __init__(self, *, token: str, api_url: str, session: OutboundSession) -> None:
         self._session = session
-        silent = logging.getLogger("channels.slack_sdk")
-        silent.setLevel(logging.CRITICAL)  # at debug level the SDK writes whole messages to the log
-        self._client = AsyncWebClient(token=token, base_url=api_url, retry_handlers=[], logger=silent)
-        self._client.proxy = None
+        self._client = _Client(token=token, api_url=api_url, session=session)
 
     async def post_message(self, **fields: Any) -> dict[str, Any]:
         """Source: docs.slack.dev/reference/methods/chat.postMessage."""
-        client = self._connected()
-        return await _answer(client.chat_postMessage(unfurl_links=False, unfurl_media=False, **fields))
+        return await _answer(self._client.chat_postMessage(unfurl_links=False, unfurl_media=False, **fields))
 
     async def upload(self, filename: str, content: bytes) -> str:
         """Put a file's bytes at Slack; :meth:`complete` then makes it one. Returns its id.
 
         Source: docs.slack.dev/messaging/working-with-files, "Uploading files".
         """
-        client = self._connected()
-        place = await _harmless(client.files_getUploadURLExternal(filename=filename, length=len(content)))
+        place = await _harmless(self._client.files_getUploadURLExternal(filename=filename, length=len(content)))
         try:
-            async with self._session.open().post(place["upload_url"], data=content, allow_redirects=False) as response:
+            async with await self._session.request("POST", str(place["upload_url"]), data=content) as response:
                 if response.status != 200:
                     raise SlackTrouble(TransientFailure(f"Slack did not take a file ({response.status})."))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, BlockedDial, TimeoutError, OSError) as error:
             raise trouble_of(error).of_a_harmless_call() from error
         return str(place["file_id"])
 
@@ -71,16 +56,17 @@ class SlackApi:
         self, file_id: str, title: str, *, channel_id: str | None = None, thread_ts: str | None = None
     ) -> None:
         """Finish an upload; given a place, Slack posts the file there once it has looked at it."""
-        client = self._connected()
         files: list[dict[str, str | None]] = [{"id": file_id, "title": title}]
-        await _answer(client.files_completeUploadExternal(files=files, channel_id=channel_id, thread_ts=thread_ts))
+        await _answer(
+            self._client.files_completeUploadExternal(files=files, channel_id=channel_id, thread_ts=thread_ts)
+        )
 
     async def find_message(self, channel: str, matches: Callable[[Mapping[str, Any]], bool]) -> str | None:
         """The ``ts`` of the newest message that matches, among the channel's last few pages.
 
         Source: docs.slack.dev/reference/methods/conversations.history.
         """
-        async for message in _listed(self._connected().conversations_history, channel=channel):
+        async for message in _listed(self._client.conversations_history, channel=channel):
             if matches(message):
                 return str(message["ts"])
         return None
@@ -90,17 +76,39 @@ class SlackApi:
 
         Source: docs.slack.dev/reference/methods/conversations.replies.
         """
-        return [message async for message in _listed(self._connected().conversations_replies, channel=channel, ts=ts)]
+        return [message async for message in _listed(self._client.conversations_replies, channel=channel, ts=ts)]
 
-    def _connected(self) -> AsyncWebClient:
-        self._client.session = self._session.open()
-        return self._client
+
+class _Client(AsyncWebClient):
+    """The SDK's client, sending through our session; its own one, retries, proxies and debug log are never used."""
+
+    def __init__(self, *, token: str, api_url: str, session: OutboundSession) -> None:
+        silent = logging.getLogger("channels.slack_sdk")
+        silent.setLevel(logging.CRITICAL)  # at debug level the SDK writes whole messages to the log
+        super().__init__(token=token, base_url=api_url, retry_handlers=[], logger=silent)
+        self.proxy = None  # the SDK has looked for one in the environment
+        self._outbound = session
+
+    async def _request(self, *, http_verb: str, api_url: str, req_args: dict[str, Any]) -> dict[str, Any]:
+        async with await self._outbound.request(http_verb, api_url, **req_args) as answer:
+            return {"data": await _json(answer), "headers": answer.headers, "status_code": answer.status}
+
+
+async def _json(answer: aiohttp.ClientResponse) -> Any:
+    """What Slack says; nothing where a gateway in between shows a page of its own."""
+    body = b"".join([chunk async for chunk in read_answer(answer)])
+    if "json" not in answer.content_type:
+        return {}
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
 
 
 async def _answer(call: Awaitable[Any]) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = (await call).data
-    except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (SlackClientError, aiohttp.ClientError, BlockedDial, TimeoutError, OSError) as error:
         raise trouble_of(error) from error
     except (AttributeError, ValueError, LookupError) as error:  # the SDK stumbles over JSON that is no object
         raise trouble_of(error) from error

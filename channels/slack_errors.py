@@ -16,6 +16,7 @@ import aiohttp
 from slack_sdk.errors import SlackApiError
 
 from channels.base import PermanentFailure, TransientFailure
+from channels.dialling import BlockedDial
 
 _RECONNECT = "Slack no longer accepts the app's token; connect Slack again."
 _RESTRICTED = "The channel does not let the app post; ask its owner, or choose another channel."
@@ -103,6 +104,8 @@ def trouble_of(error: Exception) -> SlackTrouble:
     """What the SDK, or aiohttp beneath it, raised."""
     if isinstance(error, SlackApiError):
         return _refused(error.response)
+    if isinstance(error, BlockedDial):
+        return SlackTrouble(PermanentFailure(str(error)))
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return SlackTrouble(TransientFailure("Slack could not be reached."))
     if isinstance(error, TimeoutError | aiohttp.ClientError | OSError):

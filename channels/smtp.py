@@ -21,9 +21,9 @@ from aiosmtplib import SMTPException, SMTPResponseException, SMTPServerDisconnec
 
 from channels.addresses import WireAddress
 from channels.base import Outcome, PermanentFailure, Sent, TransientFailure
-from channels.dialling import tls_context
 from channels.smtp_replies import NoTls, TooLarge, is_gibberish, outcome_of_reply, unreachable
 from channels.smtp_url import SmtpServer
+from channels.tls import tls_context
 
 COMMAND_LIMIT = 30.0
 ACCEPT_LIMIT = 120.0  # servers scan a mail before they accept it (RFC 5321, 4.5.3.2.6, asks for ten minutes)

@@ -18,7 +18,7 @@ import aiosmtplib
 from aiosmtplib import SMTPStatus
 
 from channels.base import PermanentFailure, TransientFailure
-from channels.dialling import certificate_problem
+from channels.tls import certificate_problem
 
 OPERATORS_TASK = frozenset({530, 534, 535, 538})  # authentication required, too weak, failed, needs encryption
 

@@ -1,7 +1,8 @@
 """Which addresses are public; everything else is no place for an outgoing request.
 
-The blocks are data, taken from the registries named beside them, and not ``ipaddress.is_global``: that answer changes
-with the Python version, and it calls 6to4 relays, multicast groups and one cloud's metadata address public.
+The blocks are data, taken from the registries named beside them (as of 2025), and not ``ipaddress.is_global``: that
+answer changes with the Python version, and it calls 6to4 relays, multicast groups and one cloud's metadata address
+public.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ SPECIAL_IPV4 = tuple(
     )
 )
 
-# IANA Internet Protocol Version 6 Address Space: only this block is handed out as global unicast.
+# IANA Internet Protocol Version 6 Address Space: only this block is handed out as global unicast. Outside it lie, among
+# others, loopback and IPv4-mapped (RFC 4291), local-use NAT64 (RFC 8215), discard-only (RFC 6666), dummy (RFC 9780),
+# segment routing (RFC 9602), unique local (RFC 4193), link and site local, multicast.
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 # IANA IPv6 Special-Purpose Address Registry, as far as it lies inside global unicast.

@@ -3,7 +3,7 @@
 ``webhook-id`` is the delivery's identity, the same over every attempt: a receiver that keeps the ids it has seen never
 acts twice. ``webhook-timestamp`` is the attempt's own time. ``webhook-signature`` carries one signature a secret, so a
 key can be rotated without a gap. Source: https://www.standardwebhooks.com (specification 1.0).
-The URL is itself a secret: what people see is :func:`masked`.
+The URL is itself a secret: what people see is :func:`channels.urls.masked`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-import httpx
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
-from channels.base import Message, Outcome, PermanentFailure, RecipientResult, TargetError
-from channels.http import ANSWER_LIMIT, TOTAL_LIMIT, hand_over, outbound_client, system_clock
+from channels.base import Message, Outcome, RecipientResult, system_clock
+from channels.http import ANSWER_LIMIT, hand_over
 from channels.outbound import OutboundPolicy
-from channels.urls import parse_url
+from channels.outbound_http import TOTAL_LIMIT, OutboundClient, outbound_client
 
 
 class WebhookChannel:
     """``secrets``: base64, with or without ``whsec_``; the newest first; none means unsigned.
 
-    ``client`` is a shared :func:`~channels.http.outbound_client`, left open; without one the channel keeps its own.
+    ``client`` is a shared ``outbound_client``, left open; without one the channel keeps its own.
     Raises :class:`ValueError` for a secret that is not base64.
     """
 
@@ -38,7 +37,7 @@ class WebhookChannel:
         *,
         policy: OutboundPolicy,
         secrets: Sequence[str] = (),
-        client: httpx.AsyncClient | None = None,
+        client: OutboundClient | None = None,
         clock: Callable[[], datetime] = system_clock,
         total: float = TOTAL_LIMIT,
         answer_limit: int = ANSWER_LIMIT,
@@ -63,14 +62,16 @@ class WebhookChannel:
             await self._client.aclose()
 
     async def _post(self, url: str, body: str, identity: str) -> Outcome:
-        try:
-            url = self._policy.check(url)  # what was allowed when it was saved may no longer be
-        except TargetError as error:
-            return PermanentFailure(str(error))
         now = self._clock()
-        headers = self._headers(f"msg_{identity}", now, body)
-        request = self._client.build_request("POST", url, content=body.encode(), headers=headers)
-        return await hand_over(self._client, request, now=now, total=self._total, answer_limit=self._answer_limit)
+        return await hand_over(
+            self._client.outbound,
+            url,
+            body.encode(),
+            self._headers(f"msg_{identity}", now, body),
+            now=now,
+            total=self._total,
+            answer_limit=self._answer_limit,
+        )
 
     def _headers(self, message_id: str, now: datetime, body: str) -> dict[str, str]:
         now = now.astimezone(UTC)  # Webhook.sign replaces the zone instead of converting to it
@@ -85,14 +86,6 @@ class WebhookChannel:
             signatures = [signer.sign(message_id, now, body) for signer in self._signers]
             headers["webhook-signature"] = " ".join(signatures)
         return headers
-
-
-def masked(target: str) -> str:
-    """The host alone, for people, rows and logs; never fails, whatever the target is."""
-    try:
-        return parse_url(target).host
-    except TargetError:
-        return "webhook"
 
 
 def _signer(secret: str) -> Webhook:

@@ -69,6 +69,30 @@ def dead_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
+@dataclass
+class Canary:
+    """Counts the connections to a port of this machine, whichever of its addresses they were meant for."""
+
+    port: int
+    connections: int = 0
+
+
+@pytest.fixture
+async def canary() -> AsyncIterator[Canary]:
+    """Stands where nothing may go."""
+
+    async def sing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        canary.connections += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(sing, "0.0.0.0", 0)  # noqa: S104 - 0 and 127.1.2.3 lead here, too
+    canary = Canary(server.sockets[0].getsockname()[1])
+    yield canary
+    server.close()
+    await server.wait_closed()
+
+
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,18 @@ from channels.base import TargetError
 from channels.outbound import OutboundPolicy
 from channels.special_addresses import is_public
 from channels.urls import MAX_LENGTH
+
+# IANA's special-purpose address registries of 2025 and its multicast blocks, whole; two lines are no addresses of
+# their own but stand for the IPv4 address inside, and are left to the tests of those: ::ffff:0:0/96 and 64:ff9b::/96
+REGISTRIES = """
+0.0.0.0/8 0.0.0.0/32 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29
+192.0.0.8/32 192.0.0.9/32 192.0.0.10/32 192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24
+192.88.99.0/24 192.88.99.2/32 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4
+240.0.0.0/4 255.255.255.255/32
+::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:1::1/128 2001:1::2/128 2001:1::3/128
+2001:2::/48 2001:3::/32 2001:4:112::/48 2001:10::/28 2001:20::/28 2001:30::/28 2001:db8::/32 2002::/16
+2620:4f:8000::/48 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8
+"""
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "outbound_urls.json").read_text())["cases"]
 SAVED = [case["url"] for case in VECTORS if case["refused_when"] == "saved"]
@@ -162,3 +174,19 @@ def test_ordinary_addresses_are_public(address: str) -> None:
 )
 def test_special_addresses_are_not(address: str) -> None:
     assert not is_public(ip_address(address))
+
+
+def test_no_block_of_the_registries_is_public_from_its_first_address_to_its_last() -> None:
+    blocks = [ip_network(block) for block in REGISTRIES.split()]
+    inside = [address for block in blocks for address in (block[0], block[block.num_addresses // 2], block[-1])]
+
+    assert [str(address) for address in inside if is_public(address)] == []
+
+
+def test_what_lies_beside_a_block_is_public() -> None:
+    beside = (
+        "9.255.255.255 11.0.0.0 100.128.0.0 126.255.255.255 128.0.0.0 172.15.255.255 172.32.0.0 192.0.1.0 198.20.0.0"
+    )
+    beside += " 223.255.255.255 2001:200:: 2001:db7:ffff:: 2001:db9:: 2003:: 2620:4f:8001:: 3ffe:: 3fff:1000::"
+
+    assert [address for address in beside.split() if not is_public(ip_address(address))] == []

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from channels.base import Attachment, Export, Message, PermanentFailure, RecipientResult, Sent, TransientFailure
+from channels.outbound import OutboundPolicy
+from channels.outbound_http import OutboundSession
 from channels.receivers import SlackReceiver, SlackReply
 from channels.slack import SlackChannel
-from channels.slack_api import SlackSession
 from channels.slack_errors import GONE, TROUBLE
 from tests.channels.benches import TOKEN, a_slack_channel
 from tests.channels.conftest import PNG, a_message, served
@@ -563,7 +564,7 @@ async def test_json_that_is_no_object_may_pass(message: Message) -> None:
 
 async def test_an_answer_that_never_comes_is_uncertain(receiver: SlackReceiver) -> None:
     receiver.script("chat.postMessage", SlackReply(delay=30))
-    session = SlackSession(total=0.2)
+    session = OutboundSession(OutboundPolicy(["127.0.0.1"]), total=0.2)
     channel = a_slack_channel(receiver.url, session=session)
 
     result = await send(channel, a_message(exports=()))
@@ -599,21 +600,8 @@ async def test_a_wrong_token_is_gone_and_told_to_nobody(
     assert "Orders: 118" not in caplog.text
 
 
-async def test_proxies_of_the_environment_are_not_used(
-    receiver: SlackReceiver, message: Message, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-
-    channel = a_slack_channel(receiver.url)
-    result = await send(channel, message)
-    await channel.aclose()
-
-    assert isinstance(result.outcome, Sent)
-
-
 async def test_a_shared_session_outlives_the_channels(receiver: SlackReceiver, message: Message) -> None:
-    session = SlackSession()
+    session = OutboundSession(OutboundPolicy(["127.0.0.1"]))
     for _ in range(2):
         channel = a_slack_channel(receiver.url, session=session)
         assert isinstance((await send(channel, message)).outcome, Sent)

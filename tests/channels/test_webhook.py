@@ -18,11 +18,12 @@ import jsonschema
 import pytest
 from standardwebhooks import Webhook
 
-from channels.base import Message, PermanentFailure, Sent, TransientFailure
-from channels.http import outbound_client, system_clock
+from channels.base import Message, PermanentFailure, Sent, TransientFailure, system_clock
 from channels.outbound import OutboundPolicy
+from channels.outbound_http import outbound_client
 from channels.receivers import Reply, WebhookReceiver
-from channels.webhook import WebhookChannel, masked
+from channels.urls import masked
+from channels.webhook import WebhookChannel
 from tests.channels.benches import SECRET, a_webhook_channel
 from tests.channels.conftest import SENT_AT, Certificates, a_message, served
 

@@ -9,9 +9,10 @@ from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
+from channels.outbound import OutboundPolicy
+from channels.outbound_http import OutboundSession
 from channels.receivers import SlackReply
 from channels.slack import SlackChannel
-from channels.slack_api import SlackSession
 from channels.slack_errors import GONE, RATE_LIMITED, TROUBLE
 from scheduler.contract import delivery_json
 from scheduler.status import RecipientStatus
@@ -54,7 +55,7 @@ def limited(retry_after: str | None = None, **reply: Any) -> Arrangement:
 
 def with_limits(bench: Bench, *, total: float = LIMIT, url: str | None = None) -> None:
     """The product's channel, but waiting for pictures no longer than it takes to ask, and for answers ``total``."""
-    session = SlackSession(connect=total, total=total)
+    session = OutboundSession(OutboundPolicy(["127.0.0.1"]), connect=total, total=total)
     bench.stack.push_async_callback(session.aclose)
     bench.channels.instead["slack"] = lambda token, secrets: SlackChannel(  # noqa: ARG005 - the registry's arguments
         token=token, api_url=url or bench.slack.url, session=session, picture_waits=(0, 0)

@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from channels.base import system_clock
 from channels.dialling import Resolver, resolve
-from channels.http import CONNECT_LIMIT, TOTAL_LIMIT, outbound_client, system_clock
 from channels.outbound import OutboundPolicy
+from channels.outbound_http import CONNECT_LIMIT, TOTAL_LIMIT, outbound_client
 from channels.receivers import Reply, WebhookReceiver
 from channels.webhook import WebhookChannel
 from scheduler.status import DeliveryStatus, RecipientStatus
