@@ -55,6 +55,10 @@ class Plan:
 
 def plan(recurrence: Recurrence, *, due_at: datetime, now: datetime, policy: CatchUp, window: timedelta) -> Plan:
     """Decide about ``due_at`` and every occurrence after it up to ``now``."""
+    following = recurrence.next_after(due_at)
+    if following is None or following > now:  # nearly always: it is the only one
+        alone = _why_not(due_at, is_newest=True, now=now, policy=policy, window=window)
+        return Plan((Opening(due_at, alone),), following)
     sent: list[Opening] = []
     skipped: deque[Opening] = deque(maxlen=SKIPPED_ROWS)
     first_skipped, count = None, 0

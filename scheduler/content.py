@@ -44,6 +44,7 @@ class Shown:
 class _Kept:
     asked_at: datetime
     snapshot: asyncio.Task[tuple[int, InsightSnapshot]]
+    in_words: Export | None = None
     drawing: asyncio.Task[Export] | None = None
 
 
@@ -122,7 +123,8 @@ class Content:
         export_id, snapshot = await asyncio.shield(entry.snapshot)
         self._kept.setdefault(("then", export_id), entry)  # the next recipients are shown the same
         if not drawn:
-            return Shown(export_id, snapshot, export_of(snapshot))
+            entry.in_words = entry.in_words or export_of(snapshot)
+            return Shown(export_id, snapshot, entry.in_words)
         if entry.drawing is None:
             entry.drawing = asyncio.create_task(self._draw(snapshot))
         return Shown(export_id, snapshot, await asyncio.shield(entry.drawing))

@@ -22,21 +22,18 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels.base import Message, Outcome, PermanentFailure, RecipientResult, Sent, TransientFailure
-from scheduler import backoff, status
-from scheduler.backoff import Pause
+from channels.base import Message, RecipientResult, TransientFailure
+from scheduler import judging
 from scheduler.catchup import ON_TIME, Plan, plan
 from scheduler.clock import Clock
 from scheduler.consequences import Consequences
 from scheduler.content import Content, Shown
 from scheduler.db import Database, first_line
-from scheduler.errors import PaperroundError
 from scheduler.lanes import Lanes
 from scheduler.recorder import Recorder
-from scheduler.status import DeliveryStatus, Trigger
+from scheduler.status import DeliveryStatus
 from scheduler.store import claiming, opening, recording
 from scheduler.store.claiming import Claimed, ClaimedRecipient
 from scheduler.store.columns import AnyRow
@@ -51,7 +48,7 @@ BATCH = 500
 """Due subscriptions opened in one transaction."""
 ROWS = 2_000
 """About so many deliveries are opened in one transaction, catch-up included: others want to write, too."""
-CLAIM = 100
+CLAIM = 250
 """Deliveries taken in one transaction."""
 LONGEST_BACKLOG = timedelta(hours=2)
 """A longer one starts with the others: 720,000 deliveries are enough to be slow with."""
@@ -261,19 +258,21 @@ class Runner:
     async def attempt(self, claimed: Claimed) -> Tried:
         """One try at every claimed recipient; whatever happens, each has an outcome."""
         started_at = self.work.clock()
-        trying = replace(claimed, recipients=tuple(each for each in claimed.recipients if not _worn_out(each, claimed)))
+        trying = replace(
+            claimed, recipients=tuple(each for each in claimed.recipients if not judging.is_worn_out(each, claimed))
+        )
         sent = await _isolated(self.send(trying), event="delivery.broke", delivery_id=str(claimed.id))
         if isinstance(sent, Exception):
             sent = (
                 claimed.export_ids,
-                [RecipientResult(each.address, _outcome_of(sent, each)) for each in trying.recipients],
+                [RecipientResult(each.address, judging.of_exception(sent, each)) for each in trying.recipients],
             )
         export_ids, results = sent
         answers = {each.position: result for each, result in zip(trying.recipients, results, strict=True)}
         return Tried(
             claimed=claimed,
             attempts=tuple(
-                self.judged(claimed, each, answers.get(each.position, _GAVE_UP), started_at=started_at)
+                self.judged(claimed, each, answers.get(each.position, judging.WORN_OUT), started_at=started_at)
                 for each in claimed.recipients
             ),
             export_ids=export_ids,
@@ -304,45 +303,11 @@ class Runner:
     def judged(
         self, claimed: Claimed, recipient: ClaimedRecipient, result: RecipientResult, *, started_at: datetime
     ) -> Attempt:
-        """What the channel's answer means for this recipient: sent, tried again at a certain time, or given up."""
-        now, outcome = self.work.clock(), result.outcome
-        again = self.again(claimed, recipient, outcome, now=now) if isinstance(outcome, TransientFailure) else None
-        pause = again if isinstance(again, Pause) else None
-        given_up = f" {again}" if isinstance(again, str) else ""
-        return Attempt(
-            position=recipient.position,
-            number=recipient.attempt,
-            outcome=_named(outcome),
-            status=status.after_attempt(outcome, last_attempt=pause is None),
-            started_at=started_at,
-            finished_at=now,
-            next_attempt_at=None if pause is None else now + pause.length,
-            provider_id=outcome.provider_id if isinstance(outcome, Sent) else None,
-            error_type=status.failure_of(outcome),
-            error_message=None if isinstance(outcome, Sent) else outcome.reason + given_up,
-            progress=result.progress or recipient.progress,
-            counted=pause is None or pause.counted,
-            gone_after=outcome.gone_after if isinstance(outcome, PermanentFailure) and outcome.target_gone else None,
-        )
-
-    def again(
-        self, claimed: Claimed, recipient: ClaimedRecipient, failure: TransientFailure, *, now: datetime
-    ) -> Pause | str:
-        """The pause before the next attempt, or why there is none; a paced destination waits as its provider asked."""
-        policy = claimed.policy
-        schedule = policy.retries[claimed.target.kind]
-        age = now - claimed.created_at
-        pause = backoff.pause_after(
-            failure, attempt=recipient.in_series, schedule=schedule, age=age, chance=self.work.chance()
-        )
-        if failure.retry_after is not None:
-            self.lanes.hold_off(claimed.target.destination, failure.retry_after.total_seconds())
-        if pause is None:
-            return f"Given up after {recipient.in_series} attempts."
-        is_bounded = claimed.trigger is Trigger.SCHEDULED and not policy.past_next
-        if is_bounded and claimed.next_delivery_at is not None and now + pause.length >= claimed.next_delivery_at:
-            return "Given up: the next occurrence comes before the next attempt."
-        return pause
+        """What the answer comes to; a paced destination waits as its provider asked."""
+        outcome, now = result.outcome, self.work.clock()
+        if isinstance(outcome, TransientFailure) and outcome.retry_after is not None:
+            self.lanes.hold_off(claimed.target.destination, outcome.retry_after.total_seconds())
+        return judging.judged(claimed, recipient, result, started_at=started_at, now=now, chance=self.work.chance())
 
     async def record(self, tried: Sequence[Tried]) -> None:
         """Write outcomes and what follows from them, and let go of the leases."""
@@ -352,9 +317,10 @@ class Runner:
             await self.work.consequences.of_recorded(tx, recorded.values(), now=now)
         self.recorded.update(each.status for each in recorded.values())
         self.on_recorded()
+        say = log.bind().info  # bound once for all of them
         for each in tried:
             found = recorded.get(each.claimed.id)
-            log.info(
+            say(
                 "delivery.recorded",
                 delivery_id=str(each.claimed.id),
                 subscription_id=each.claimed.subscription_id,
@@ -437,41 +403,3 @@ async def _isolated(doing: Awaitable[Done], *, event: str, **about: object) -> D
     except Exception as bug:
         log.exception(event, **about)
         return bug
-
-
-def _outcome_of(problem: Exception, recipient: ClaimedRecipient) -> Outcome:
-    """A database that does not answer is tried again. The rest may be chance once; twice it is a bug."""
-    match problem:
-        case PaperroundError():
-            return TransientFailure(str(problem))
-        case DBAPIError():
-            return TransientFailure(f"Paperround's database: {first_line(problem)}")
-        case _:
-            return _bug(recipient, problem)
-
-
-def _bug(recipient: ClaimedRecipient, bug: Exception) -> Outcome:
-    reason = f"an error inside Paperround ({type(bug).__name__}); the log has the traceback"
-    return TransientFailure(reason) if recipient.in_series == 1 else PermanentFailure(reason)
-
-
-def _worn_out(recipient: ClaimedRecipient, claimed: Claimed) -> bool:
-    """Every allowed attempt ended with its worker's death: it is not tried again, lest it kill the next one."""
-    return recipient.in_series > 1 + len(claimed.policy.retries[claimed.target.kind])
-
-
-_GAVE_UP = RecipientResult(
-    "", PermanentFailure("every attempt ended without an answer: its worker stopped each time; see the log")
-)
-
-
-def _named(outcome: Outcome) -> str:
-    match outcome:
-        case Sent():
-            return "sent"
-        case TransientFailure(uncertain=True):
-            return "uncertain"
-        case TransientFailure():
-            return "transient"
-        case PermanentFailure():
-            return "permanent"

@@ -86,6 +86,8 @@ def parse_policy(stored: Mapping[str, Any] | None) -> Policy:
 
 def readable_policy(stored: Mapping[str, Any] | None) -> Policy:
     """The same for somebody who only goes by it: what nobody can read stops no delivery, the defaults count."""
+    if not stored:
+        return Policy()
     try:
         return parse_policy(stored)
     except (InvalidField, TypeError, ValueError, AttributeError, OverflowError):

@@ -9,15 +9,25 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, func, insert, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, func, insert, literal, literal_column, null, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.models import (
+    STARTING,
+    dashboards,
+    deliveries,
+    delivery_recipients,
+    insights,
+    projects,
+    subscriptions,
+    users,
+)
 from scheduler.models import attempts as attempts_table
-from scheduler.models import dashboards, deliveries, delivery_recipients, insights, projects, subscriptions, users
 from scheduler.policy import Policy, readable_policy
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger, may_become
-from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
+from scheduler.store.bulk import Changes, among
+from scheduler.store.columns import OF_RECURRENCE, AnyRow, Target, recurrence_of, target_of
 
 CLOCKS_DIFFER = timedelta(minutes=1)
 """What is dated so far ahead was dated by a clock that was wrong."""
@@ -65,6 +75,10 @@ class Claimed:
     project: tuple[int, str]
     policy: Policy
     subscriber: str
+    summary_enabled: bool
+    summary_prompt_guide: str
+    change_summary: str | None
+    """None until it was asked for; empty where there is none to be had."""
     notice: Mapping[str, Any] | None = None
     recipients: tuple[ClaimedRecipient, ...] = field(default=())
 
@@ -92,20 +106,32 @@ async def claim(
     )
     if not ids:
         return []
-    rows = (await tx.execute(_CLAIMED.where(deliveries.c.id.in_(ids)).order_by(*_OLDEST_FIRST))).all()
+    mine = among(deliveries.c.id, ids, tx.dialect)
+    rows = (await tx.execute(_CLAIMED.where(mine).order_by(*_OLDEST_FIRST))).all()
     waiting = await _waiting(tx, ids)
-    await _record_lost_attempts(tx, ids, now=now)
+    if any(each.status == RecipientStatus.SENDING for of in waiting.values() for each in of):
+        await _record_lost_attempts(tx, ids, now=now)
     await _suppress(tx, rows, waiting)
     claimed = [
         _claimed_delivery(row, lease, _to_try(row, waiting[row.delivery_id], now=now)[:recipients]) for row in rows
     ]
-    trying = [(each.id, recipient.position) for each in claimed for recipient in each.recipients]
-    await tx.execute(
-        update(delivery_recipients)
-        .where(tuple_(delivery_recipients.c.delivery_id, delivery_recipients.c.position).in_(trying))
-        .values(status=RecipientStatus.SENDING, attempts=delivery_recipients.c.attempts + 1, next_attempt_at=None)
-    )
+    await _SENDING.run(tx, [(each.id, recipient.position) for each in claimed for recipient in each.recipients])
     return claimed
+
+
+_of = delivery_recipients.c
+_SENDING = Changes(
+    {"of_delivery": _of.delivery_id, "at_position": _of.position},
+    lambda given: (
+        update(delivery_recipients)
+        .where(_of.delivery_id == given["of_delivery"], _of.position == given["at_position"])
+        .values(
+            status=text(f"'{RecipientStatus.SENDING}'"),
+            attempts=_of.attempts + literal_column("1"),
+            next_attempt_at=null(),
+        )
+    ),
+)
 
 
 async def _waiting(tx: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[AnyRow]]:
@@ -114,7 +140,7 @@ async def _waiting(tx: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[
     rows = await tx.execute(
         select(delivery_recipients)
         .where(
-            delivery_recipients.c.delivery_id.in_(ids),
+            among(delivery_recipients.c.delivery_id, ids, tx.dialect),
             delivery_recipients.c.status.in_(may_become(RecipientStatus.SENDING)),
         )
         .order_by(delivery_recipients.c.delivery_id, delivery_recipients.c.position)
@@ -182,16 +208,12 @@ async def _take(
     busy: Collection[str],
     room_at: Callable[[str, str], int],
 ) -> list[UUID]:
+    is_ready = (STARTING, deliveries.c.ready_at <= now)
     candidates = await tx.execute(
         select(deliveries.c.id, deliveries.c.target_type, deliveries.c.destination)
-        .where(
-            deliveries.c.status == DeliveryStatus.STARTING,
-            deliveries.c.ready_at <= now,
-            deliveries.c.destination.not_in(busy),
-        )
+        .where(*is_ready, deliveries.c.destination.not_in(busy))
         .order_by(deliveries.c.ready_at)
         .limit(CANDIDATES * limit)
-        .with_for_update(skip_locked=True)
     )
     chosen: list[UUID] = []
     taken: Counter[str] = Counter()
@@ -199,13 +221,20 @@ async def _take(
         if len(chosen) < limit and taken[row.destination] < room_at(row.target_type, row.destination):
             taken[row.destination] += 1
             chosen.append(row.id)
-    if chosen:
-        await tx.execute(
-            update(deliveries)
-            .where(deliveries.c.id.in_(chosen))
-            .values(lease=lease, ready_at=until, run_id=run_id, updated_at=now)
-        )
-    return chosen
+    if not chosen:
+        return []
+    still_ready = (
+        select(deliveries.c.id)
+        .where(among(deliveries.c.id, chosen, tx.dialect), *is_ready)
+        .with_for_update(skip_locked=True)  # another worker looked at the same time, and is about to take it
+    )
+    taken_now = await tx.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_(still_ready))
+        .values(lease=lease, ready_at=until, run_id=run_id, updated_at=now)
+        .returning(deliveries.c.id)
+    )
+    return list(taken_now.scalars())
 
 
 async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> None:
@@ -228,6 +257,11 @@ async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now
 
 
 _OLDEST_FIRST = (deliveries.c.created_at, deliveries.c.scheduled_at)
+_OF_SUBSCRIPTION = (
+    *("id", "project_id", "title", "enabled", "deleted", "next_delivery_date"),
+    *("target_type", "target_value", "target_sealed", "destination", "integration_id"),
+    *("insight_id", "dashboard_id", "dashboard_export_insights", "summary_enabled", "summary_prompt_guide"),
+)
 _CLAIMED = (
     select(
         deliveries.c.id.label("delivery_id"),
@@ -243,7 +277,8 @@ _CLAIMED = (
         deliveries.c.invite_message,
         deliveries.c.notice,
         deliveries.c.exported_asset_ids,
-        subscriptions,
+        deliveries.c.change_summary,
+        *(subscriptions.c[name] for name in (*_OF_SUBSCRIPTION, *OF_RECURRENCE)),
         func.coalesce(dashboards.c.name, insights.c.name).label("resource_name"),
         projects.c.name.label("project_name"),
         projects.c.policy,
@@ -280,6 +315,9 @@ def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipie
         project=(row.project_id, row.project_name),
         policy=readable_policy(row.policy),
         subscriber=row.first_name or row.email,
+        summary_enabled=row.summary_enabled,
+        summary_prompt_guide=row.summary_prompt_guide,
+        change_summary=row.change_summary,
         notice=row.notice,
         recipients=recipients,
     )

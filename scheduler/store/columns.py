@@ -29,6 +29,14 @@ class Target:
     integration_id: int | None = None
 
 
+OF_RECURRENCE = (
+    *("frequency", "interval", "byweekday", "bysetpos", "occurrence_count"),
+    *("start_date", "until_date", "timezone", "gap", "fold"),
+)
+OF_TARGET = ("target_type", "target_value", "target_sealed", "destination", "integration_id")
+"""The columns that :func:`recurrence_of` and :func:`target_of` read."""
+
+
 def recurrence_of(row: AnyRow) -> Recurrence:
     """The rule in a subscription's columns, whatever stands there: what makes no sense shows when it is asked.
 

@@ -8,14 +8,18 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.catchup import CatchUp, Opening, Plan, plan
 from scheduler.models import DUE, SCHEDULED, deliveries, delivery_recipients, subscriptions
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, Failure, RecipientStatus, Trigger
-from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
+from scheduler.store.bulk import Additions, Changes, among
+from scheduler.store.columns import OF_RECURRENCE, OF_TARGET, AnyRow, Target, recurrence_of, target_of
+
+UNCLAIMED = "paperround-unclaimed"
+"""The run of a delivery that no run has had in its hands: the API shows one always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,18 @@ async def due(connection: AsyncConnection, *, now: datetime, limit: int) -> Sequ
     Rows, for once: :func:`due_subscription` makes sense of one, and a bad one must not spoil the batch.
     """
     rows = await connection.execute(
-        select(subscriptions)
+        select(*_TO_OPEN)
         .where(DUE, subscriptions.c.next_delivery_date <= now)
         .order_by(subscriptions.c.next_delivery_date)
         .limit(limit)
     )
     return rows.all()
+
+
+_TO_OPEN = [
+    subscriptions.c[name]
+    for name in ("id", "next_delivery_date", "updated_at", "catch_up", "catch_up_hours", *OF_RECURRENCE, *OF_TARGET)
+]
 
 
 def due_subscription(row: AnyRow) -> DueSubscription:
@@ -145,7 +155,7 @@ async def open_until_now(
     if due is not None and due.next_delivery_at <= now:
         planned = plan(due.recurrence, due_at=due.next_delivery_at, now=now, policy=due.catch_up, window=due.window)
         planned = planned if instead is None else planned.all_skipped(instead)
-        await open_occurrences(tx, [(due, planned)], installation=installation, run_id="paperround", now=now)
+        await open_occurrences(tx, [(due, planned)], installation=installation, run_id=UNCLAIMED, now=now)
 
 
 async def _live(tx: AsyncConnection, subscription_id: int) -> DueSubscription | None:
@@ -159,7 +169,7 @@ async def _still_as_read(tx: AsyncConnection, read: Mapping[int, DueSubscription
     """Lock the rows that nobody opened or edited since they were read (SQLite's writer holds them all already)."""
     rows = await tx.execute(
         select(subscriptions.c.id, subscriptions.c.next_delivery_date, subscriptions.c.updated_at)
-        .where(subscriptions.c.id.in_(read), subscriptions.c.enabled, ~subscriptions.c.deleted)
+        .where(among(subscriptions.c.id, read, tx.dialect), subscriptions.c.enabled, ~subscriptions.c.deleted)
         .with_for_update(skip_locked=True)
     )
     return {
@@ -175,7 +185,7 @@ async def _already_open(tx: AsyncConnection, ids: Collection[int]) -> set[tuple[
         select(deliveries.c.subscription_id, deliveries.c.scheduled_at)
         .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
         .where(
-            deliveries.c.subscription_id.in_(ids),
+            among(deliveries.c.subscription_id, ids, tx.dialect),
             SCHEDULED,
             deliveries.c.scheduled_at >= subscriptions.c.next_delivery_date,
         )
@@ -184,54 +194,42 @@ async def _already_open(tx: AsyncConnection, ids: Collection[int]) -> set[tuple[
 
 
 async def insert_deliveries(
-    tx: AsyncConnection, fresh: Sequence[NewDelivery], *, now: datetime, run_id: str = "paperround"
+    tx: AsyncConnection, fresh: Sequence[NewDelivery], *, now: datetime, run_id: str = UNCLAIMED
 ) -> None:
     """The rows of new deliveries and, unless they are skipped, of their recipients."""
-    if not fresh:
-        return
-    await tx.execute(insert(deliveries), [_delivery_row(delivery, run_id, now) for delivery in fresh])
+    await _DELIVERIES.run(tx, [_delivery_row(delivery, run_id, now) for delivery in fresh])
     recipients = [
-        {
-            "delivery_id": delivery.id,
-            "position": position,
-            "address": address,
-            "status": RecipientStatus.PENDING,
-            "attempts": 0,
-            "uncounted": 0,
-        }
+        (delivery.id, position, address, RecipientStatus.PENDING.value, 0, 0)
         for delivery in fresh
         if delivery.skipped_because is None
         for position, address in enumerate(delivery.target.addresses)
     ]
-    if recipients:
-        await tx.execute(insert(delivery_recipients), recipients)
+    await _RECIPIENTS.run(tx, recipients)
 
 
-def _delivery_row(delivery: NewDelivery, run_id: str, now: datetime) -> dict[str, Any]:
-    skipped = delivery.skipped_because is not None
-    return {
-        "id": delivery.id,
-        "subscription_id": delivery.subscription_id,
-        "trigger_type": delivery.trigger,
-        "scheduled_at": delivery.scheduled_at,
-        "idempotency_key": str(delivery.id),
-        "status": DeliveryStatus.SKIPPED if skipped else DeliveryStatus.STARTING,
-        "target_type": delivery.target.kind,
-        "target_value": delivery.target.value,
-        "target_sealed": delivery.target.sealed,
-        "destination": delivery.target.destination,
-        "integration_id": delivery.target.integration_id,
-        "invites": delivery.invites,
-        "invite_message": delivery.invite_message,
-        "notice": delivery.notice,
-        "ready_at": None if skipped else delivery.ready_at or now,
-        "run_id": run_id,
-        "error_type": Failure.SKIPPED if skipped else None,
-        "error_message": delivery.skipped_because,
-        "created_at": now,
-        "updated_at": now,
-        "finished_at": now if skipped else None,
-    }
+_DELIVERIES = Additions(
+    deliveries,
+    (
+        *("id", "subscription_id", "trigger_type", "scheduled_at", "idempotency_key", "status"),
+        *("target_type", "target_value", "target_sealed", "destination", "integration_id"),
+        *("invites", "invite_message", "notice", "ready_at", "run_id"),
+        *("error_type", "error_message", "created_at", "updated_at", "finished_at"),
+    ),
+)
+_RECIPIENTS = Additions(delivery_recipients, ("delivery_id", "position", "address", "status", "attempts", "uncounted"))
+
+
+def _delivery_row(delivery: NewDelivery, run_id: str, now: datetime) -> tuple[Any, ...]:
+    skipped, target = delivery.skipped_because is not None, delivery.target
+    status = DeliveryStatus.SKIPPED if skipped else DeliveryStatus.STARTING
+    return (
+        *(delivery.id, delivery.subscription_id, delivery.trigger.value, delivery.scheduled_at, str(delivery.id)),
+        *(status.value, target.kind, target.value, target.sealed, target.destination, target.integration_id),
+        *(delivery.invites, delivery.invite_message, delivery.notice),
+        *(None if skipped else delivery.ready_at or now, run_id),
+        *(Failure.SKIPPED.value if skipped else None, delivery.skipped_because),
+        *(now, now, now if skipped else None),
+    )
 
 
 async def live_after(connection: AsyncConnection, last_id: int, *, limit: int) -> Sequence[AnyRow]:
@@ -276,13 +274,15 @@ async def take_back_skipped(tx: AsyncConnection, *, now: datetime, written_after
 
 async def move_next_dates(tx: AsyncConnection, dates: Mapping[int, datetime | None]) -> None:
     """Set the next dates of these subscriptions."""
-    if dates:
-        await tx.execute(
-            update(subscriptions)
-            .where(subscriptions.c.id == bindparam("of_id"))
-            .values(next_delivery_date=bindparam("at")),
-            [{"of_id": id_, "at": at} for id_, at in dates.items()],
-        )
+    await _NEXT_DATES.run(tx, [(at, id_) for id_, at in dates.items()])
+
+
+_NEXT_DATES = Changes(
+    {"at": subscriptions.c.next_delivery_date, "of_id": subscriptions.c.id},
+    lambda given: (
+        update(subscriptions).where(subscriptions.c.id == given["of_id"]).values(next_delivery_date=given["at"])
+    ),
+)
 
 
 async def next_due_at(connection: AsyncConnection) -> datetime | None:

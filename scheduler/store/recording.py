@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, null, or_, select, update
+from sqlalchemy import func, null, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scheduler.models import HELD, STARTING, deliveries, delivery_recipients, subscriptions
 from scheduler.models import attempts as attempts_table
-from scheduler.models import deliveries, delivery_recipients, subscriptions
 from scheduler.status import DeliveryStatus, RecipientStatus, of_delivery
+from scheduler.store.bulk import Additions, Changes, among
 from scheduler.store.claiming import Claimed
 from scheduler.store.columns import LONGEST_ERROR, AnyRow
 
@@ -79,7 +80,7 @@ async def record(tx: AsyncConnection, tried: Sequence[Tried], *, now: datetime) 
 async def _held(tx: AsyncConnection, leases: Collection[UUID]) -> set[tuple[UUID, UUID]]:
     rows = await tx.execute(
         select(deliveries.c.id, deliveries.c.lease)
-        .where(deliveries.c.lease.in_(leases))
+        .where(among(deliveries.c.lease, leases, tx.dialect), HELD)
         .order_by(deliveries.c.id)
         .with_for_update()
     )
@@ -87,57 +88,63 @@ async def _held(tx: AsyncConnection, leases: Collection[UUID]) -> set[tuple[UUID
 
 
 async def _record_attempts(tx: AsyncConnection, tried: Iterable[Tried]) -> None:
-    rows = [(each.claimed, attempt) for each in tried for attempt in each.attempts]
-    if rows:
-        await tx.execute(_AFTER_ATTEMPT, [_recipient_after(claimed, attempt) for claimed, attempt in rows])
-        await tx.execute(insert(attempts_table), [_attempt_row(claimed, attempt) for claimed, attempt in rows])
+    rows = [(each.claimed.id, attempt) for each in tried for attempt in each.attempts]
+    await _AFTER_ATTEMPT.run(tx, [_recipient_after(id_, attempt) for id_, attempt in rows])
+    await _ATTEMPTS.run(tx, [_attempt_row(id_, attempt) for id_, attempt in rows])
 
 
-_AFTER_ATTEMPT = (
-    update(delivery_recipients)
-    .where(
-        delivery_recipients.c.delivery_id == bindparam("of_delivery"),
-        delivery_recipients.c.position == bindparam("at_position"),
-        delivery_recipients.c.status == RecipientStatus.SENDING,
-    )
-    .values(
-        status=bindparam("becomes"),
-        next_attempt_at=bindparam("again_at"),
-        provider_id=bindparam("accepted_as"),
-        error_type=bindparam("problem"),
-        error_message=bindparam("reason"),
-        progress=bindparam("so_far"),
-        sent_at=bindparam("accepted_at"),
-        uncounted=delivery_recipients.c.uncounted + bindparam("put_off"),
-    )
+_of = delivery_recipients.c
+_AFTER_ATTEMPT = Changes(
+    {
+        "of_delivery": _of.delivery_id,
+        "at_position": _of.position,
+        "becomes": _of.status,
+        "again_at": _of.next_attempt_at,
+        "accepted_as": _of.provider_id,
+        "problem": _of.error_type,
+        "reason": _of.error_message,
+        "so_far": _of.progress,
+        "accepted_at": _of.sent_at,
+        "put_off": _of.uncounted,
+    },
+    lambda given: (
+        update(delivery_recipients)
+        .where(
+            _of.delivery_id == given["of_delivery"],
+            _of.position == given["at_position"],
+            _of.status == text(f"'{RecipientStatus.SENDING}'"),
+        )
+        .values(
+            status=given["becomes"],
+            next_attempt_at=given["again_at"],
+            provider_id=given["accepted_as"],
+            error_type=given["problem"],
+            error_message=given["reason"],
+            progress=given["so_far"],
+            sent_at=given["accepted_at"],
+            uncounted=_of.uncounted + given["put_off"],
+        )
+    ),
+)
+_ATTEMPTS = Additions(
+    attempts_table, ("delivery_id", "position", "attempt", "outcome", "reason", "started_at", "finished_at")
 )
 
 
-def _recipient_after(claimed: Claimed, attempt: Attempt) -> dict[str, Any]:
-    return {
-        "of_delivery": claimed.id,
-        "at_position": attempt.position,
-        "becomes": attempt.status,
-        "again_at": attempt.next_attempt_at,
-        "accepted_as": _kept(attempt.provider_id),
-        "problem": attempt.error_type,
-        "reason": _kept(attempt.error_message),
-        "so_far": attempt.progress,
-        "accepted_at": attempt.finished_at if attempt.status is RecipientStatus.SENT else None,
-        "put_off": 0 if attempt.counted else 1,
-    }
+def _recipient_after(delivery_id: UUID, attempt: Attempt) -> tuple[Any, ...]:
+    return (
+        *(delivery_id, attempt.position, attempt.status.value, attempt.next_attempt_at, _kept(attempt.provider_id)),
+        *(attempt.error_type, _kept(attempt.error_message), attempt.progress),
+        attempt.finished_at if attempt.status is RecipientStatus.SENT else None,
+        0 if attempt.counted else 1,
+    )
 
 
-def _attempt_row(claimed: Claimed, attempt: Attempt) -> dict[str, Any]:
-    return {
-        "delivery_id": claimed.id,
-        "position": attempt.position,
-        "attempt": attempt.number,
-        "outcome": attempt.outcome,
-        "reason": _kept(attempt.error_message),
-        "started_at": attempt.started_at,
-        "finished_at": attempt.finished_at,
-    }
+def _attempt_row(delivery_id: UUID, attempt: Attempt) -> tuple[Any, ...]:
+    return (
+        *(delivery_id, attempt.position, attempt.number, attempt.outcome, _kept(attempt.error_message)),
+        *(attempt.started_at, attempt.finished_at),
+    )
 
 
 async def _finish_deliveries(
@@ -145,36 +152,51 @@ async def _finish_deliveries(
 ) -> dict[UUID, dict[str, Any]]:
     recipients: dict[UUID, list[AnyRow]] = {id_: [] for id_ in tried}
     rows = await tx.execute(
-        select(delivery_recipients)
-        .where(delivery_recipients.c.delivery_id.in_(tried))
-        .order_by(delivery_recipients.c.delivery_id, delivery_recipients.c.position)
+        select(_of.delivery_id, _of.status, _of.next_attempt_at, _of.address, _of.error_type, _of.error_message)
+        .where(among(_of.delivery_id, tried, tx.dialect))
+        .order_by(_of.delivery_id, _of.position)
     )
     for row in rows:
         recipients[row.delivery_id].append(row)
     ends = {id_: _delivery_after(recipients[id_], now=now) for id_ in tried}
-    await tx.execute(
-        update(deliveries)
-        .where(deliveries.c.id == bindparam("of_id"), deliveries.c.status == DeliveryStatus.STARTING)
-        .values(
-            status=bindparam("becomes"),
-            lease=null(),
-            ready_at=bindparam("again_at"),
-            exported_asset_ids=func.coalesce(
-                bindparam("shown", type_=deliveries.c.exported_asset_ids.type), deliveries.c.exported_asset_ids
-            ),
-            error_type=bindparam("problem"),
-            error_message=bindparam("reason"),
-            updated_at=now,
-            finished_at=bindparam("ended_at"),
-        ),
-        [_end_row(id_, tried[id_], end) for id_, end in ends.items()],
-    )
+    await _ENDS.run(tx, [_end_row(tried[id_], end, now=now) for id_, end in ends.items()])
     return ends
 
 
-def _end_row(id_: UUID, tried: Tried, end: Mapping[str, Any]) -> dict[str, Any]:
-    columns = {name: value for name, value in end.items() if name != "failures"}
-    return {"of_id": id_, "shown": _listed(tried.export_ids), **columns}
+_d = deliveries.c
+_ENDS = Changes(
+    {
+        "of_id": _d.id,
+        "becomes": _d.status,
+        "again_at": _d.ready_at,
+        "shown": _d.exported_asset_ids,
+        "problem": _d.error_type,
+        "reason": _d.error_message,
+        "now": _d.updated_at,
+        "ended_at": _d.finished_at,
+    },
+    lambda given: (
+        update(deliveries)
+        .where(_d.id == given["of_id"], STARTING)
+        .values(
+            status=given["becomes"],
+            lease=null(),
+            ready_at=given["again_at"],
+            exported_asset_ids=func.coalesce(given["shown"], _d.exported_asset_ids),
+            error_type=given["problem"],
+            error_message=given["reason"],
+            updated_at=given["now"],
+            finished_at=given["ended_at"],
+        )
+    ),
+)
+
+
+def _end_row(tried: Tried, end: Mapping[str, Any], *, now: datetime) -> tuple[Any, ...]:
+    return (
+        *(tried.claimed.id, end["becomes"].value, end["again_at"], _listed(tried.export_ids)),
+        *(end["problem"], end["reason"], now, end["ended_at"]),
+    )
 
 
 def _delivery_after(recipients: Sequence[AnyRow], *, now: datetime) -> dict[str, Any]:

@@ -205,6 +205,19 @@ async def test_what_is_given_twice_counts_once_and_names_are_trimmed(world: Worl
     assert (key.name, key.scopes, key.project_ids) == ("Ü", ("insight:read", "*"), (project,))
 
 
+SINCE_THERE_ARE_KEYS = (
+    "DROP TABLE api_keys",
+    "DROP TABLE share_passwords",
+    "DROP TABLE shares",
+    "DROP TABLE verification_tokens",
+    "DROP TABLE domains",
+    "ALTER TABLE organisations DROP COLUMN summaries_allowed",
+    "ALTER TABLE subscriptions DROP COLUMN summary_enabled",
+    "ALTER TABLE subscriptions DROP COLUMN summary_prompt_guide",
+    "ALTER TABLE deliveries DROP COLUMN change_summary",
+)
+
+
 async def test_a_database_from_before_there_were_keys_gets_their_table_and_keeps_its_rows(
     ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +225,8 @@ async def test_a_database_from_before_there_were_keys_gets_their_table_and_keeps
     settings = load_settings(database_url=ledger_url, secret_key=SECRET_KEY)
     database = Database(database_url(ledger_url))
     async with database.write() as tx:
-        await tx.execute(text("DROP TABLE api_keys"))
+        for what in SINCE_THERE_ARE_KEYS:
+            await tx.execute(text(what))
         await tx.execute(text("UPDATE alembic_version SET version_num = '0002'"))
 
     done = await initialise(settings, project="Another", owner_email=None)
