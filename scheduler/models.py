@@ -47,14 +47,9 @@ class Instant(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive datetimes: nobody knows which instant they are."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"naive datetime {value}")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """How the driver gets it: as text where there is no such type."""
+        return _written if dialect.name == "sqlite" else _aware
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """SQLite keeps what it is given: text that is no instant comes back as it is, so that it can be set aside."""
@@ -67,12 +62,27 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _aware(value: datetime | None) -> datetime | None:
+    """Refuse naive datetimes: nobody knows which instant they are."""
+    if value is not None and value.tzinfo is None:
+        raise ValueError(f"naive datetime {value}")
+    return value
+
+
+def _written(value: datetime | None) -> str | None:
+    if value is None or _aware(value) is None:
+        return None
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
 def _read_text(kept: Any) -> Any:
     try:
         return None if kept is None else datetime.fromisoformat(kept).replace(tzinfo=UTC)
     except (TypeError, ValueError):
         return kept
 
+
+Folded = Text().with_variant(Text(collation="C"), "postgresql")  # by code point, as SQLite orders text
 
 Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only when the type is exactly INTEGER
 
@@ -229,9 +239,9 @@ subscriptions = Table(
     "subscriptions",
     metadata,
     _id(),
-    _belongs_to("projects"),
-    Column("insight_id", ForeignKey("insights.id"), index=True),
-    Column("dashboard_id", ForeignKey("dashboards.id"), index=True),
+    _belongs_to("projects", index=False),
+    Column("insight_id", ForeignKey("insights.id")),
+    Column("dashboard_id", ForeignKey("dashboards.id")),
     Column("dashboard_export_insights", JSON, nullable=False),
     Column("target_type", String(20), nullable=False),
     Column("target_value", Text, nullable=False),  # as it may be shown: a webhook's host
@@ -239,6 +249,7 @@ subscriptions = Table(
     Column("destination", String(300), nullable=False),  # what caps and rates go by
     Column("integration_id", ForeignKey("integrations.id"), index=True),
     Column("title", String(100)),
+    Column("title_folded", Folded),  # as search and order see it
     Column("frequency", String(10), nullable=False),
     Column("interval", Integer, nullable=False),
     Column("byweekday", String(80)),  # monday,friday
@@ -258,7 +269,7 @@ subscriptions = Table(
     Column("last_error", JSON(none_as_null=True)),
     Column("summary_enabled", Boolean, nullable=False, server_default=false()),
     Column("summary_prompt_guide", String(500), nullable=False, server_default=""),
-    Column("created_by_id", ForeignKey("users.id"), nullable=False, index=True),
+    Column("created_by_id", ForeignKey("users.id"), nullable=False),
     _created_at(),
     Column("updated_at", Instant, nullable=False),
     CheckConstraint("(insight_id IS NULL) <> (dashboard_id IS NULL)", name="one_resource"),
@@ -269,6 +280,22 @@ subscriptions = Table(
 DUE = text("enabled AND NOT deleted AND next_delivery_date IS NOT NULL")
 """Queries say it in these very words: SQLite takes a partial index only for a WHERE that repeats its own."""
 Index("ix_subscriptions_due", subscriptions.c.next_delivery_date, postgresql_where=DUE, sqlite_where=DUE)
+Index("ix_subscriptions_insight", *(subscriptions.c[each] for each in ("insight_id", "project_id", "deleted")))
+Index("ix_subscriptions_dashboard", *(subscriptions.c[each] for each in ("dashboard_id", "project_id", "deleted")))
+
+
+def _list_index(name: str, *columns: str) -> None:
+    """What a list of a project's live, or removed, subscriptions reads instead of the table."""
+    Index(name, *(subscriptions.c[column] for column in ("project_id", "deleted", *columns)))
+
+
+_list_index("ix_subscriptions_newest", "created_at", "id")
+_list_index("ix_subscriptions_next", "next_delivery_date", "id")
+_list_index("ix_subscriptions_owner", "created_by_id", "id")
+# It has whatever a list may be filtered by, too: a search reads nothing else.
+_list_index(
+    "ix_subscriptions_title", "title_folded", "id", "insight_id", "dashboard_id", "target_type", "created_by_id"
+)
 
 recurrences = Table(
     "recurrences",  # which rule a subscription went by, and for how long: what the ledger is verified against
@@ -333,6 +360,11 @@ Index("ix_deliveries_ready", deliveries.c.ready_at, postgresql_where=STARTING, s
 HELD = text("lease IS NOT NULL")
 Index("ix_deliveries_lease", deliveries.c.lease, postgresql_where=HELD, sqlite_where=HELD)
 Index("ix_deliveries_newest", deliveries.c.subscription_id, deliveries.c.created_at, deliveries.c.id)
+ENDED = text(f"status <> '{DeliveryStatus.STARTING}'")
+"""For lists of a whole project. With all deliveries in it, claiming would be tempted to read it for its order."""
+Index("ix_deliveries_ended", deliveries.c.created_at, deliveries.c.id, postgresql_where=ENDED, sqlite_where=ENDED)
+ASKED_FOR = text(f"trigger_type = '{Trigger.MANUAL}'")
+Index("ix_deliveries_asked_for", deliveries.c.created_at, postgresql_where=ASKED_FOR, sqlite_where=ASKED_FOR)
 Index("ix_deliveries_run", deliveries.c.run_id)
 
 delivery_recipients = Table(
@@ -379,8 +411,8 @@ shares = Table(
     "shares",
     metadata,
     _id(),
-    _belongs_to("subscriptions"),
-    Column("delivery_id", ForeignKey("deliveries.id"), index=True),  # null: the subscription's newest
+    _belongs_to("subscriptions", index=False),
+    Column("delivery_id", ForeignKey("deliveries.id"), unique=True),  # null: whichever was sent last
     Column("enabled", Boolean, nullable=False),
     Column("token_sealed", Text, nullable=False),  # its owner may look at it again
     Column("token_digest", String(64), nullable=False, unique=True),
@@ -390,6 +422,8 @@ shares = Table(
     Column("settings", JSON, nullable=False),
     _created_at(),
 )
+NEWEST = text("delivery_id IS NULL")
+Index("uq_shares_subscription", shares.c.subscription_id, unique=True, postgresql_where=NEWEST, sqlite_where=NEWEST)
 
 share_passwords = Table(
     "share_passwords",
@@ -400,6 +434,7 @@ share_passwords = Table(
     Column("note", String(100), nullable=False),
     Column("created_by_id", ForeignKey("users.id"), nullable=False),
     _created_at(),
+    sqlite_autoincrement=True,  # cookies name it: a removed one's id never comes back
 )
 
 verification_tokens = Table(

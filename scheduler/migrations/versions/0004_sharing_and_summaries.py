@@ -46,11 +46,19 @@ def _sharing() -> None:
         sa.ForeignKeyConstraint(["delivery_id"], ["deliveries.id"], name=op.f("fk_shares_delivery_id")),
         sa.ForeignKeyConstraint(["subscription_id"], ["subscriptions.id"], name=op.f("fk_shares_subscription_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shares")),
+        sa.UniqueConstraint("delivery_id", name=op.f("uq_shares_delivery_id")),
         sa.UniqueConstraint("token_digest", name=op.f("uq_shares_token_digest")),
     )
-    op.create_index(op.f("ix_shares_subscription_id"), "shares", ["subscription_id"], unique=False)
-    op.create_index(op.f("ix_shares_delivery_id"), "shares", ["delivery_id"], unique=False)
     op.create_index(op.f("ix_shares_earlier_digest"), "shares", ["earlier_digest"], unique=False)
+    newest = sa.text("delivery_id IS NULL")
+    op.create_index(
+        "uq_shares_subscription",
+        "shares",
+        ["subscription_id"],
+        unique=True,
+        postgresql_where=newest,
+        sqlite_where=newest,
+    )
     op.create_table(
         "share_passwords",
         sa.Column("id", ID, nullable=False),
@@ -62,6 +70,7 @@ def _sharing() -> None:
         sa.ForeignKeyConstraint(["created_by_id"], ["users.id"], name=op.f("fk_share_passwords_created_by_id")),
         sa.ForeignKeyConstraint(["share_id"], ["shares.id"], name=op.f("fk_share_passwords_share_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_share_passwords")),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_share_passwords_share_id"), "share_passwords", ["share_id"], unique=False)
 
