@@ -247,9 +247,8 @@ def _usable_name(name: str) -> str:
     if not name:
         raise InvalidField("name", "may not be empty; say what the key is for", code="blank")
     if len(name) > LONGEST_NAME or not name.isprintable():
-        raise InvalidField(
-            "name", f"must be at most {LONGEST_NAME} printable characters on one line", code="max_length"
-        )
+        code = "max_length" if len(name) > LONGEST_NAME else "invalid_input"
+        raise InvalidField("name", f"must be at most {LONGEST_NAME} printable characters on one line", code=code)
     return name
 
 
