@@ -1,8 +1,9 @@
-"""The process that draws: Vega-Lite in, PNG out, until its standard input ends. ``scheduler/pictures.py`` starts it.
+"""The process that draws: Vega-Lite in, PNG or SVG out, until its standard input ends.
 
-The renderer may crash, hang or grow here without anybody else; nothing of ours is imported, so that it starts fast.
-A message is its length, 4 bytes, and that many bytes: a specification as JSON one way, a PNG (or, in words, why there
-is none) the other. Why a process: deploy/decisions/0005-drawing-process.md.
+``scheduler/pictures.py`` starts it. The renderer may crash, hang or grow here without anybody else; nothing of ours is
+imported, so that it starts fast. A message is its length, 4 bytes, and that many bytes: a specification as JSON one way
+(``svg:`` before it asks for an SVG), the picture (or, in words, why there is none) the other.
+Why a process: deploy/decisions/0005-drawing-process.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ MEMORY = 1536 * 2**20
 """What the renderer may ask for, in bytes: it sets 0.6 GiB aside before it draws anything, most of it never used."""
 FIRST_TO_GO = "1000"
 """When the machine runs out of memory, the kernel ends this process before any other."""
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<svg "
+"""How each kind of picture begins."""
+AS_SVG = b"svg:"
+FACE = 'font-family="Liberation Sans"'
+OF_ITS_WIDTH = 'font-family="Liberation Sans, Arimo, Arial, Helvetica, sans-serif"'
+"""Whoever looks at an SVG may not have the renderer's face; these are as wide."""
 
 
 def png_of(spec: str | dict[str, Any]) -> bytes:
@@ -30,6 +36,13 @@ def png_of(spec: str | dict[str, Any]) -> bytes:
     from vl_convert import vegalite_to_png  # noqa: PLC0415 - a JavaScript engine, only for those who draw
 
     return _packed(vegalite_to_png(spec, scale=SCALE, allowed_base_urls=[]))  # nothing may be fetched
+
+
+def svg_of(spec: str) -> bytes:
+    """The same, its texts as texts."""
+    from vl_convert import vegalite_to_svg  # noqa: PLC0415 - as above
+
+    return str(vegalite_to_svg(spec, allowed_base_urls=[])).replace(FACE, OF_ITS_WIDTH).encode()
 
 
 def _packed(png: bytes) -> bytes:
@@ -64,6 +77,8 @@ def main() -> None:
 
 def _answer(request: bytes) -> bytes:
     try:
+        if request.startswith(AS_SVG):
+            return svg_of(request.removeprefix(AS_SVG).decode())
         return png_of(request.decode())
     except Exception as problem:  # noqa: BLE001 - whatever a library raises, the asker is told
         return f"{type(problem).__name__}: {problem}".encode(errors="replace")

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from scheduler.drawing import PNG, framed
+from scheduler.drawing import AS_SVG, PNG, SVG, framed
 from scheduler.errors import PaperroundError
 
 log = structlog.get_logger()
@@ -58,10 +58,16 @@ class Pictures:
 
         Raises :class:`NotDrawn` when the renderer refuses it, or when two processes died over it.
         """
-        request = framed(json.dumps(spec).encode())
+        return await self._drawn(json.dumps(spec).encode(), begins=PNG)
+
+    async def svg(self, spec: Mapping[str, Any]) -> bytes:
+        """The same as an SVG."""
+        return await self._drawn(AS_SVG + json.dumps(spec).encode(), begins=SVG)
+
+    async def _drawn(self, request: bytes, *, begins: bytes) -> bytes:
         async with self._turn:
-            answer = await self._answer_at_last(request)
-        if not answer.startswith(PNG):
+            answer = await self._answer_at_last(framed(request))
+        if not answer.startswith(begins):
             raise NotDrawn(answer.decode(errors="replace")[:LONGEST_REASON])
         return answer
 

@@ -11,11 +11,10 @@ import typer
 from scheduler.app import App, opened
 from scheduler.cli.options import AsJson, ProjectId, read_secret, text_or_file
 from scheduler.cli.output import print_fields, print_json, print_line, print_table
-from scheduler.contract import dashboard_json, insight_json, integration_json, source_json
 from scheduler.errors import InvalidField
 from scheduler.settings import load_settings
 from scheduler.store import catalog as store
-from scheduler.store.catalog import Dashboard, Entry, Insight, Integration, Source
+from scheduler.store.catalog import AnyEntry, Dashboard, Entry, Insight, Integration, Source
 from scheduler.store.people import Project
 
 sources = typer.Typer(help="Databases that insights ask.", no_args_is_help=True)
@@ -26,12 +25,6 @@ integrations = typer.Typer(help="Credentials of Slack workspaces and webhook rec
 NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 
-SHAPES: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
-    Source: source_json,
-    Insight: insight_json,
-    Dashboard: dashboard_json,
-    Integration: integration_json,
-}
 COLUMNS: dict[type[Any], tuple[str, ...]] = {
     Source: ("id", "name", "kind"),
     Insight: ("id", "name", "display", "source", "description"),
@@ -51,11 +44,11 @@ def in_project(project_id: int | None, action: Callable[[App, Project], Awaitabl
 
 
 def _list(kind: type[Entry], project_id: int | None, *, as_json: bool) -> None:
-    async def read(app: App, project: Project) -> list[Entry]:
+    async def read(app: App, project: Project) -> list[dict[str, Any]]:
         async with app.database.read() as connection:
-            return await store.listed(connection, kind, project.id)
+            return [app.catalog.shown(each) for each in await store.listed(connection, kind, project.id)]
 
-    rows = [SHAPES[kind](entry) for entry in in_project(project_id, read)]
+    rows = in_project(project_id, read)
     if as_json:
         print_json({"results": rows})
         return
@@ -65,29 +58,41 @@ def _list(kind: type[Entry], project_id: int | None, *, as_json: bool) -> None:
 
 
 def _show(kind: type[Entry], name_or_id: str, project_id: int | None, *, as_json: bool) -> None:
-    async def read(app: App, project: Project) -> Entry:
+    async def read(app: App, project: Project) -> dict[str, Any]:
         async with app.database.read() as connection:
-            return await store.find(connection, kind, project.id, name_or_id)
+            return app.catalog.shown(await store.find(connection, kind, project.id, name_or_id))
 
-    _print_one(in_project(project_id, read), as_json=as_json)
+    row = in_project(project_id, read)
+    if as_json:
+        print_json(row)
+        return
+    print_fields({name: value for name, value in row.items() if name != "tiles"})  # its insights say as much
 
 
-def _print_one(entry: Source | Insight | Dashboard | Integration, *, as_json: bool) -> None:
-    (print_json if as_json else print_fields)(SHAPES[type(entry)](entry))
+def _add(
+    project_id: int | None, add: Callable[[App, Project], Awaitable[AnyEntry]], *, as_json: bool, said: str
+) -> None:
+    """Add one; ``said`` has the names of its fields in braces."""
+
+    async def added(app: App, project: Project) -> dict[str, Any]:
+        return app.catalog.shown(await add(app, project))
+
+    row = in_project(project_id, added)
+    if as_json:
+        print_json(row)
+    else:
+        print_line(said.format(**row))
 
 
 def _remove(kind: type[Entry], name_or_id: str, project_id: int | None, *, as_json: bool) -> None:
-    async def forget(app: App, project: Project) -> Entry:
-        async with app.database.write() as tx:
-            entry = await store.find(tx, kind, project.id, name_or_id)
-            await store.remove(tx, entry)
-            return entry
+    async def forget(app: App, project: Project) -> dict[str, Any]:
+        return app.catalog.shown(await app.catalog.remove(project, kind, name_or_id))
 
-    entry = in_project(project_id, forget)
+    row = in_project(project_id, forget)
     if as_json:
-        _print_one(entry, as_json=True)
+        print_json(row)
     else:
-        print_line(f"Removed {kind.__name__.lower()} {entry.id}, {entry.name}.")
+        print_line(f"Removed {kind.__name__.lower()} {row['id']}, {row['name']}.")
 
 
 def _usual_commands(group: typer.Typer, kind: type[Entry], *, remove: str, show: str | None = None) -> None:
@@ -145,15 +150,16 @@ def add_source(
     if kind != "sql":
         raise InvalidField("kind", "must be sql", code="invalid_choice")
     opened_url = read_secret(url, field="url") if url == "-" or url.startswith("env:") else url
-    source = in_project(
-        project, lambda app, project: app.catalog.add_source(project, name, str(opened_url), check=not unchecked)
+
+    async def add(app: App, project: Project) -> Source:
+        return await app.catalog.add_source(project, name, str(opened_url), check=not unchecked)
+
+    _add(
+        project,
+        add,
+        as_json=as_json,
+        said="Source {id}, {name}. Ask it: paperround insights add NAME --source {id} --sql …",
     )
-    if as_json:
-        _print_one(source, as_json=True)
-    else:
-        print_line(
-            f"Source {source.id}, {source.name}. Ask it: paperround insights add NAME --source {source.id} --sql …"
-        )
 
 
 # ── insights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,14 +184,12 @@ def add_insight(
             project, name, source=source, sql=query, display=display, description=description, check=not unchecked
         )
 
-    insight = in_project(project, add)
-    if as_json:
-        _print_one(insight, as_json=True)
-    else:
-        print_line(
-            f"Insight {insight.id}, {insight.name}. "
-            f"Subscribe to it: paperround subscriptions add --insight {insight.id} …"
-        )
+    _add(
+        project,
+        add,
+        as_json=as_json,
+        said="Insight {id}, {name}. Subscribe to it: paperround subscriptions add --insight {id} …",
+    )
 
 
 # ── dashboards ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,14 +208,12 @@ def add_dashboard(
     async def add(app: App, project: Project) -> Dashboard:
         return await app.catalog.add_dashboard(project, name, insights=insight, description=description)
 
-    dashboard = in_project(project, add)
-    if as_json:
-        _print_one(dashboard, as_json=True)
-    else:
-        print_line(
-            f"Dashboard {dashboard.id}, {dashboard.name}. "
-            f"Subscribe to it: paperround subscriptions add --dashboard {dashboard.id} …"
-        )
+    _add(
+        project,
+        add,
+        as_json=as_json,
+        said="Dashboard {id}, {name}. Subscribe to it: paperround subscriptions add --dashboard {id} …",
+    )
 
 
 # ── integrations ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -257,16 +259,13 @@ def add_integration(
             return await app.catalog.add_slack(project, name or "slack", token=read_secret(token, field="token"))
         if kind == "webhook":
             given = read_secret(secret, field="secret")
-            return await app.catalog.add_webhook_secret(project, name or "webhook", secret=given, rotate=rotate)
+            if rotate is not None:
+                return (await app.catalog.rotate_secret(project, rotate, secret=given))[0]
+            return await app.catalog.add_webhook_secret(project, name or "webhook", secret=given)
         raise InvalidField("kind", "must be slack or webhook", code="invalid_choice")
 
-    integration = in_project(project, add)
-    if as_json:
-        _print_one(integration, as_json=True)
-    elif kind == "webhook":
-        print_line(
-            f"Integration {integration.id}, {integration.name}. "
-            f"Its secret, for the receiver: paperround integrations show {integration.id} --reveal"
-        )
-    else:
-        print_line(f"Integration {integration.id}, {integration.name}. Use it: --integration-id {integration.id}")
+    use = {
+        "slack": "Use it: --integration-id {id}",
+        "webhook": "Its secret, for the receiver: paperround integrations show {id} --reveal",
+    }
+    _add(project, add, as_json=as_json, said=f"Integration {{id}}, {{name}}. {use.get(kind, '')}")

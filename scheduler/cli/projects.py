@@ -82,7 +82,7 @@ def edit_project(
         raise InvalidField(None, "nothing to change; name an option (see --help)")
 
     async def change(app: App, project: Project) -> Project:
-        return await app.catalog.set_policy(project, changes, retries=schedules, from_defaults=defaults)
+        return await app.projects.edit(project, policy={**changes, "retries": schedules}, from_defaults=defaults)
 
     _print(in_project(project, change), as_json=as_json)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, TypeVar
+from unicodedata import normalize
 
-from sqlalchemy import Table, delete, func, insert, select, update
+from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.errors import Conflict, InvalidField, NotFound
-from scheduler.models import dashboard_tiles, dashboards, insights, integrations, sources, subscriptions
+from scheduler.models import dashboard_tiles, dashboards, insights, integrations, sources
 from scheduler.snapshot import Display
 
 
@@ -45,7 +48,7 @@ class Insight:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """An ordered set of insights: ``tiles`` are insight ids."""
+    """An ordered set of insights: ``tiles`` are their ids, ``tile_names`` what they are called."""
 
     id: int
     project_id: int
@@ -53,6 +56,7 @@ class Dashboard:
     description: str
     created_at: datetime
     tiles: tuple[int, ...] = ()
+    tile_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Integration:
     created_at: datetime
 
 
+AnyEntry = Source | Insight | Dashboard | Integration
 Entry = TypeVar("Entry", Source, Insight, Dashboard, Integration)
 TABLES: dict[type[Any], Table] = {
     Source: sources,
@@ -75,134 +80,91 @@ TABLES: dict[type[Any], Table] = {
     Integration: integrations,
 }
 
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 async def listed(connection: AsyncConnection, kind: type[Entry], project_id: int) -> list[Entry]:
     """A project's entries of one kind, in the order they were made."""
     table = TABLES[kind]
     rows = await connection.execute(select(table).where(table.c.project_id == project_id).order_by(table.c.id))
-    return [await _entry(connection, kind, row._asdict()) for row in rows.all()]
+    return await _entries(connection, kind, [row._asdict() for row in rows])
 
 
-async def find(connection: AsyncConnection, kind: type[Entry], project_id: int, name_or_id: str | int) -> Entry:
-    """The entry with this id or name. Raises :class:`NotFound`, which lists what there is."""
+async def page(
+    connection: AsyncConnection, kind: type[Entry], project_id: int, *, words: Sequence[str], limit: int, offset: int
+) -> tuple[list[Entry], int]:
+    """Some of the entries whose names have all these words in them, and how many there are in all.
+
+    Names are compared here: SQLite knows the case of ASCII alone, and a project has hundreds of them, not millions.
+    """
+    table, folded = TABLES[kind], [_folded(word) for word in words]
+    named = await connection.execute(
+        select(table.c.id, table.c.name).where(table.c.project_id == project_id).order_by(table.c.id)
+    )
+    ids = [row.id for row in named if all(word in _folded(row.name) for word in folded)]
+    shown = select(table).where(table.c.id.in_(ids[offset : offset + limit])).order_by(table.c.id)
+    return await _entries(connection, kind, [row._asdict() for row in await connection.execute(shown)]), len(ids)
+
+
+def _folded(text: str) -> str:
+    return normalize("NFKC", text).casefold()
+
+
+async def find(
+    connection: AsyncConnection, kind: type[Entry], project_id: int, name_or_id: str | int, *, lock: bool = False
+) -> Entry:
+    """The entry with this id (a number) or with this id or name (text).
+
+    ``lock``: nobody else changes it, or comes to need it, before this transaction ends.
+    Raises :class:`NotFound`, which lists what there is.
+    """
     table = TABLES[kind]
-    matches = table.c.name == str(name_or_id)
-    if str(name_or_id).isascii() and str(name_or_id).isdigit() and len(str(name_or_id)) <= 18:
-        matches = (table.c.id == int(name_or_id)) | matches
-    rows = await connection.execute(select(table).where(table.c.project_id == project_id, matches).order_by(table.c.id))
-    row = rows.first()
+    is_it = table.c.id == name_or_id
+    if isinstance(name_or_id, str):
+        is_it = table.c.name == name_or_id
+        if name_or_id.isascii() and name_or_id.isdigit() and len(name_or_id) <= 18:
+            is_it |= table.c.id == int(name_or_id)
+    query = select(table).where(table.c.project_id == project_id, is_it).order_by(table.c.id).limit(1)
+    row = (await connection.execute(query.with_for_update() if lock else query)).first()
     if row is None:
-        word = kind.__name__.lower()
-        known = await connection.execute(select(table.c.name).where(table.c.project_id == project_id).limit(5))
-        there_is = ", ".join(known.scalars()) or "none yet"
-        raise NotFound(f"no {word} {str(name_or_id)[:80]!r} in this project (there is: {there_is})")
-    return await _entry(connection, kind, row._asdict())
+        raise await _not_found(connection, kind, project_id, name_or_id)
+    [found] = await _entries(connection, kind, [row._asdict()])
+    return found
 
 
-async def _entry(connection: AsyncConnection, kind: type[Entry], row: dict[str, Any]) -> Entry:
+async def _not_found(
+    connection: AsyncConnection, kind: type[Entry], project_id: int, name_or_id: str | int
+) -> NotFound:
+    table, word = TABLES[kind], kind.__name__.lower()
+    known = await connection.execute(select(table.c.name).where(table.c.project_id == project_id).limit(5))
+    there_is = ", ".join(known.scalars()) or "none yet"
+    return NotFound(f"no {word} {str(name_or_id)[:80]!r} in this project (there is: {there_is})")
+
+
+async def _entries(connection: AsyncConnection, kind: type[Entry], rows: Sequence[dict[str, Any]]) -> list[Entry]:
     if kind is Dashboard:
-        row["tiles"] = await _tiles(connection, row["id"])
+        tiles = await _tiles(connection, [row["id"] for row in rows])
+        rows = [{**row, **tiles[row["id"]]} for row in rows]
     if kind is Insight:
-        row["display"] = Display(row["display"])
-    return kind(**{field.name: row[field.name] for field in fields(kind)})
+        rows = [{**row, "display": Display(row["display"])} for row in rows]
+    return [kind(**{field.name: row[field.name] for field in fields(kind)}) for row in rows]
 
 
-async def _tiles(connection: AsyncConnection, dashboard_id: int) -> tuple[int, ...]:
+async def _tiles(connection: AsyncConnection, dashboard_ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """Of each dashboard ``tiles`` and ``tile_names``, in their order."""
+    found: dict[int, list[tuple[int, str]]] = {each: [] for each in dashboard_ids}
     rows = await connection.execute(
-        select(dashboard_tiles.c.insight_id)
-        .where(dashboard_tiles.c.dashboard_id == dashboard_id)
+        select(dashboard_tiles.c.dashboard_id, insights.c.id, insights.c.name)
+        .join(insights, insights.c.id == dashboard_tiles.c.insight_id)
+        .where(dashboard_tiles.c.dashboard_id.in_(dashboard_ids))
         .order_by(dashboard_tiles.c.position)
     )
-    return tuple(rows.scalars())
-
-
-async def add(tx: AsyncConnection, entry: type[Entry], /, *, project_id: int, now: datetime, **values: Any) -> Entry:
-    """A new entry. Raises :class:`InvalidField` when its name is taken or unusable."""
-    table = TABLES[entry]
-    name = _usable_name(values["name"])
-    taken = await tx.execute(select(table.c.id).where(table.c.project_id == project_id, table.c.name == name))
-    if taken.first() is not None:
-        raise InvalidField("name", f"there is already one named {name!r}; choose another name, or remove that one")
-    tiles: Sequence[int] = values.pop("tiles", ())
-    made = await tx.execute(
-        insert(table).values(**values | {"name": name}, project_id=project_id, created_at=now).returning(table.c.id)
-    )
-    entry_id = made.scalar_one()
-    if tiles:
-        await tx.execute(
-            insert(dashboard_tiles),
-            [
-                {"dashboard_id": entry_id, "insight_id": insight_id, "position": position}
-                for position, insight_id in enumerate(tiles)
-            ],
-        )
-    return await find(tx, entry, project_id, entry_id)
-
-
-def _usable_name(name: str) -> str:
-    name = name.strip()
-    if not name or len(name) > 200 or not name.isprintable():
-        raise InvalidField(
-            "name", "must be 1 to 200 printable characters on one line", code="blank" if not name else "max_length"
-        )
-    return name
-
-
-async def remove(tx: AsyncConnection, entry: Source | Insight | Dashboard | Integration) -> None:
-    """Forget an entry. Raises :class:`Conflict` while anything, a deleted subscription included, still needs it."""
-    word = type(entry).__name__.lower()
-    if users := await _users_of(tx, entry):
-        raise Conflict(f"{word} {entry.name!r} is used by {users}; remove or change that first")
-    table = TABLES[type(entry)]
-    await tx.execute(delete(table).where(table.c.id == entry.id))
-
-
-async def _users_of(tx: AsyncConnection, entry: Source | Insight | Dashboard | Integration) -> str:
-    match entry:
-        case Source():
-            uses = [("insight", insights.c.id, insights.c.source_id)]
-        case Insight():
-            uses = [
-                ("dashboard", dashboard_tiles.c.dashboard_id, dashboard_tiles.c.insight_id),
-                ("subscription", subscriptions.c.id, subscriptions.c.insight_id),
-            ]
-        case Dashboard():
-            uses = [("subscription", subscriptions.c.id, subscriptions.c.dashboard_id)]
-        case Integration():
-            uses = [("subscription", subscriptions.c.id, subscriptions.c.integration_id)]
-    for word, user, used in uses:
-        count, first = (await tx.execute(select(func.count(), func.min(user)).where(used == entry.id))).one()
-        if count:
-            return _counted(word, first, count)
-    return await _implicit_users_of(tx, entry) if isinstance(entry, Integration) else ""
-
-
-async def _implicit_users_of(tx: AsyncConnection, integration: Integration) -> str:
-    """The webhooks that name no integration: the project's first one signs them."""
-    first = await first_integration(tx, integration.project_id, "webhook")
-    if first is None or first.id != integration.id:
-        return ""
-    found = await tx.execute(
-        select(func.count(), func.min(subscriptions.c.id)).where(
-            subscriptions.c.project_id == integration.project_id,
-            subscriptions.c.target_type == "webhook",
-            subscriptions.c.integration_id.is_(None),
-            ~subscriptions.c.deleted,
-        )
-    )
-    count, lowest = found.one()
-    return _counted("subscription", lowest, count) if count else ""
-
-
-def _counted(word: str, first: int, count: int) -> str:
-    return f"{word} {first}" if count == 1 else f"{word} {first} and {count - 1} more"
-
-
-async def reseal(tx: AsyncConnection, integration: Integration, secret_sealed: str) -> None:
-    """Put new credentials in the place of the old ones."""
-    await tx.execute(
-        update(integrations).where(integrations.c.id == integration.id).values(secret_sealed=secret_sealed)
-    )
+    for dashboard_id, insight_id, name in rows:
+        found[dashboard_id].append((insight_id, name))
+    return {
+        each: {"tiles": tuple(id_ for id_, _ in tiles), "tile_names": tuple(name for _, name in tiles)}
+        for each, tiles in found.items()
+    }
 
 
 async def first_integration(connection: AsyncConnection, project_id: int, kind: str) -> Integration | None:
@@ -214,7 +176,7 @@ async def first_integration(connection: AsyncConnection, project_id: int, kind: 
         .limit(1)
     )
     found = row.first()
-    return None if found is None else await _entry(connection, Integration, found._asdict())
+    return None if found is None else Integration(**found._asdict())
 
 
 async def query_of(connection: AsyncConnection, insight_id: int) -> tuple[Insight, str]:
@@ -229,3 +191,74 @@ async def query_of(connection: AsyncConnection, insight_id: int) -> tuple[Insigh
     values = row._asdict()
     sealed = values.pop("url_sealed")
     return Insight(**values | {"display": Display(values["display"])}), sealed
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def add(tx: AsyncConnection, entry: type[Entry], /, *, project_id: int, now: datetime, **values: Any) -> Entry:
+    """A new entry. Raises :class:`InvalidField` when its name is taken or unusable."""
+    table = TABLES[entry]
+    values["name"] = await free_name(tx, entry, project_id, values["name"])
+    tiles: Sequence[int] = values.pop("tiles", ())
+    async with unhindered():
+        made = await tx.execute(
+            insert(table).values(**values, project_id=project_id, created_at=now).returning(table.c.id)
+        )
+        entry_id = made.scalar_one()
+        await _put_tiles(tx, entry_id, tiles)
+    return await find(tx, entry, project_id, entry_id)
+
+
+async def change(tx: AsyncConnection, entry: Entry, /, **values: Any) -> Entry:
+    """Set columns, and replace ``tiles``. Raises :class:`InvalidField` when its new name is taken or unusable."""
+    table = TABLES[type(entry)]
+    if "name" in values:
+        values["name"] = await free_name(tx, type(entry), entry.project_id, values["name"], but_for=entry.id)
+    tiles: Sequence[int] | None = values.pop("tiles", None)
+    async with unhindered():
+        if values:
+            await tx.execute(update(table).where(table.c.id == entry.id).values(**values))
+        if tiles is not None:
+            await tx.execute(delete(dashboard_tiles).where(dashboard_tiles.c.dashboard_id == entry.id))
+            await _put_tiles(tx, entry.id, tiles)
+    return await find(tx, type(entry), entry.project_id, entry.id)
+
+
+async def _put_tiles(tx: AsyncConnection, dashboard_id: int, tiles: Sequence[int]) -> None:
+    rows = [
+        {"dashboard_id": dashboard_id, "insight_id": insight_id, "position": position}
+        for position, insight_id in enumerate(tiles)
+    ]
+    if rows:
+        await tx.execute(insert(dashboard_tiles), rows)
+
+
+async def free_name(
+    connection: AsyncConnection, kind: type[AnyEntry], project_id: int, given: str, *, but_for: int | None = None
+) -> str:
+    """The name, trimmed. Raises :class:`InvalidField` when it is unusable, or another entry's (not ``but_for``'s)."""
+    table = TABLES[kind]
+    name = usable_name(given)
+    same = select(table.c.id).where(table.c.project_id == project_id, table.c.name == name)
+    if (await connection.execute(same if but_for is None else same.where(table.c.id != but_for))).first() is not None:
+        raise InvalidField("name", f"there is already one named {name!r}; choose another name, or remove that one")
+    return name
+
+
+def usable_name(name: str) -> str:
+    """What an entry, or a project, may be called. Raises :class:`InvalidField`."""
+    name = name.strip()
+    if not name or len(name) > 200 or not name.isprintable():
+        code = "max_length" if len(name) > 200 else "invalid_input" if name else "blank"
+        raise InvalidField("name", "must be 1 to 200 printable characters on one line", code=code)
+    return name
+
+
+@asynccontextmanager
+async def unhindered() -> AsyncIterator[None]:
+    """What the database's own constraints refuse was looked at before: somebody else was there in between."""
+    try:
+        yield
+    except IntegrityError:
+        raise Conflict("something it needs, or that needs it, changed at this very moment; try again") from None

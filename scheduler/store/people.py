@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from sqlalchemy import ColumnElement, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +16,7 @@ from channels.addresses import parse_addresses
 from channels.base import TargetError
 from scheduler.errors import InvalidField, NotFound
 from scheduler.models import installation, organisations, projects, users
+from scheduler.store.columns import AnyRow
 from scheduler.zones import RULES_VERSION
 
 
@@ -32,6 +33,8 @@ class Organisation:
     """Whom projects and users belong to."""
 
     id: int
+    uuid: UUID
+    """What the API calls it: clients of the reference expect no number. Made of the installation's own and its id."""
     name: str
 
 
@@ -41,6 +44,8 @@ class Project:
 
     id: int
     organisation_id: int
+    organisation_uuid: UUID
+    """As :attr:`Organisation.uuid`."""
     name: str
     timezone: str
     policy: dict[str, Any] | None = None
@@ -138,10 +143,19 @@ async def add_project(tx: AsyncConnection, organisation_id: int, name: str, *, t
         .values(organisation_id=organisation_id, name=name, timezone=timezone, created_at=now)
         .returning(projects.c.id)
     )
-    return Project(made.scalar_one(), organisation_id, name, timezone)
+    return await find_project(tx, made.scalar_one())
 
 
-_PROJECT = select(projects.c.id, projects.c.organisation_id, projects.c.name, projects.c.timezone, projects.c.policy)
+_PROJECT = select(projects, installation.c.uuid.label("here")).join(installation, true())
+
+
+def _project(row: AnyRow) -> Project:
+    uuid = _organisation_uuid(row.here, row.organisation_id)
+    return Project(row.id, row.organisation_id, uuid, row.name, row.timezone, row.policy)
+
+
+def _organisation_uuid(here: UUID, organisation_id: int) -> UUID:
+    return uuid5(here, f"organisation/{organisation_id}")
 
 
 async def find_project(connection: AsyncConnection, project_id: int | None = None) -> Project:
@@ -150,23 +164,24 @@ async def find_project(connection: AsyncConnection, project_id: int | None = Non
     row = (await connection.execute(_PROJECT.where(is_it).order_by(projects.c.id).limit(1))).one_or_none()
     if row is None:
         raise NotFound(f"no project {project_id}")
-    return Project(*row)
+    return _project(row)
 
 
 async def find_organisation(connection: AsyncConnection, organisation_id: int) -> Organisation:
     """The one with this id."""
-    query = select(organisations.c.id, organisations.c.name).where(organisations.c.id == organisation_id)
-    return Organisation(*(await connection.execute(query)).one())
+    query = select(installation.c.uuid, organisations.c.name).join(organisations, organisations.c.id == organisation_id)
+    here, name = (await connection.execute(query)).one()
+    return Organisation(organisation_id, _organisation_uuid(here, organisation_id), name)
 
 
 async def listed_projects(connection: AsyncConnection) -> list[Project]:
     """Every project, the oldest first."""
-    return [Project(*row) for row in await connection.execute(_PROJECT.order_by(projects.c.id))]
+    return [_project(row) for row in await connection.execute(_PROJECT.order_by(projects.c.id))]
 
 
-async def set_policy(tx: AsyncConnection, project_id: int, policy: dict[str, Any] | None) -> None:
-    """What the project decides from now on; None: the defaults."""
-    await tx.execute(update(projects).where(projects.c.id == project_id).values(policy=policy))
+async def change_project(tx: AsyncConnection, project_id: int, **values: Any) -> None:
+    """Set its ``name``, ``timezone`` or ``policy`` (None: the defaults)."""
+    await tx.execute(update(projects).where(projects.c.id == project_id).values(**values))
 
 
 _USER = select(users.c.id, users.c.uuid, users.c.email, users.c.first_name, users.c.last_name, users.c.role)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from channels.base import PermanentFailure
 from scheduler.errors import Conflict, InvalidField, NotFound
 from scheduler.status import Trigger
 from scheduler.store import catalog as rows
-from scheduler.store import people
+from scheduler.store import deliveries, people
 from scheduler.store.catalog import Dashboard, Insight, Integration, Source
 from tests.scheduler.conftest import NOON, World, settle
 
@@ -25,8 +26,7 @@ async def listed(world: World, kind: type[Any]) -> list[str]:
 
 
 async def remove(world: World, kind: type[Any], name: str) -> None:
-    async with world.app.database.write() as tx:
-        await rows.remove(tx, await rows.find(tx, kind, world.project.id, name))
+    await world.app.catalog.remove(world.project, kind, name)
 
 
 # ── sources and insights ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -74,7 +74,7 @@ async def test_a_sources_password_is_in_no_error_and_no_row(world: World) -> Non
         ({"sql": "SELECT nope FROM t"}, "sql", "invalid_input"),
         ({"name": ""}, "name", "blank"),
         ({"name": "x" * 201}, "name", "max_length"),
-        ({"name": "a\nb"}, "name", "max_length"),
+        ({"name": "a\nb"}, "name", "invalid_input"),
         ({"name": "Numbers"}, "name", "invalid_input"),
         ({"name": "  Numbers "}, "name", "invalid_input"),
     ],
@@ -130,17 +130,21 @@ async def test_a_dashboard_keeps_its_insights_in_the_order_given(world: World) -
 
 
 @pytest.mark.parametrize(
-    ("insights", "code"),
-    [([], "invalid_input"), (["Numbers", "Numbers"], "invalid_input"), (["Numbers", 4711], "does_not_exist")],
+    ("insights", "field", "code"),
+    [
+        ([], "insights", "invalid_input"),
+        (["Numbers", "Numbers"], "insights", "invalid_input"),
+        (["Numbers", 4711], "insights__1", "does_not_exist"),
+    ],
     ids=str,
 )
 async def test_a_dashboard_has_insights_each_once_and_of_this_project(
-    world: World, insights: list[str | int], code: str
+    world: World, insights: list[str | int], field: str, code: str
 ) -> None:
     with pytest.raises(InvalidField) as raised:
         await world.app.catalog.add_dashboard(world.project, "Overview", insights=insights)
 
-    assert (raised.value.field, raised.value.code) == ("insight", code)
+    assert (raised.value.field, raised.value.code) == (field, code)
     assert await listed(world, Dashboard) == []
 
 
@@ -176,13 +180,13 @@ async def test_rotating_puts_the_new_secret_first_and_keeps_one_old(world: World
     catalog, project = world.app.catalog, world.project
     await catalog.add_webhook_secret(project, "Signed", secret=WHSEC)
 
-    await catalog.add_webhook_secret(project, "-", rotate="Signed")
+    _, newest = await catalog.rotate_secret(project, "Signed")
     once = await catalog.signing_secrets(project, "Signed")
-    await catalog.add_webhook_secret(project, "-", rotate="Signed")
+    _, newer = await catalog.rotate_secret(project, "Signed")
     twice = await catalog.signing_secrets(project, "Signed")
 
-    assert (len(once), once[1]) == (2, WHSEC)
-    assert (len(twice), twice[1]) == (2, once[0])
+    assert once == [newest, WHSEC]
+    assert twice == [newer, newest]
     assert await listed(world, Integration) == ["Webhook signature", "Signed"]
 
 
@@ -190,9 +194,9 @@ async def test_only_a_webhooks_secret_is_rotated(world: World) -> None:
     await world.app.catalog.add_slack(world.project, "Slack", token="xoxb-1")
 
     with pytest.raises(InvalidField):
-        await world.app.catalog.add_webhook_secret(world.project, "-", rotate="Slack")
+        await world.app.catalog.rotate_secret(world.project, "Slack")
     with pytest.raises(NotFound):
-        await world.app.catalog.add_webhook_secret(world.project, "-", rotate="Nothing")
+        await world.app.catalog.rotate_secret(world.project, "Nothing")
 
 
 @pytest.mark.parametrize(
@@ -266,3 +270,25 @@ async def test_an_insight_that_was_delivered_can_go_and_the_ledger_still_shows_i
     assert await listed(world, Insight) == ["Numbers"]
     [sent] = [each for each in await world.deliveries() if each.trigger is Trigger.SCHEDULED]
     assert sent.insights[0]["name"] == "Old"
+
+
+async def test_what_went_with_removed_credentials_is_not_sent_again_with_another_workspaces(world: World) -> None:
+    old, new = [await world.app.catalog.add_slack(world.project, name, token=f"xoxb-{name}") for name in ("Old", "New")]
+    world.slack.answer("C123", PermanentFailure("channel_not_found"))
+    subscription = await world.subscribe(
+        announced=True, target_type="slack", target_value="C123", integration_id=old.id
+    )
+    await settle(world.runner())
+    await world.app.subscriptions.edit(
+        world.project, subscription.id, {"integration_id": new.id, "target_value": "C124"}
+    )
+    await settle(world.runner())
+    await remove(world, Integration, "Old")
+
+    [failed] = [each for each in await world.deliveries() if each.target_value == "C123"]
+    async with world.app.database.write() as tx:
+        await deliveries.send_again(tx, failed, now=world.clock())
+    await settle(world.runner())
+
+    assert world.channels.tokens == ["xoxb-Old", "xoxb-New"]
+    assert "no slack integration is left" in ((await world.delivery(failed.id)).error or {})["message"]

@@ -108,7 +108,7 @@ async def test_a_target_that_may_be_gone_is_believed_to_be_after_three_deliverie
 
 
 async def test_so_many_failures_in_a_row_switch_it_off_and_a_success_starts_the_count_anew(world: World) -> None:
-    await world.app.catalog.set_policy(world.project, {"disable_after": 4, "disable_after_hours": 8760}, retries={})
+    await world.app.projects.edit(world.project, policy={"disable_after": 4, "disable_after_hours": 8760})
     world.email.answer("ann@example.org", [REFUSED, REFUSED, REFUSED])
     subscription = await world.subscribe()
     await deliver(world, days=4)  # the fourth is sent

@@ -9,15 +9,7 @@ from typing import Any
 import pytest
 
 from channels.base import PermanentFailure, TransientFailure
-from scheduler.contract import (
-    dashboard_json,
-    delivery_json,
-    insight_json,
-    instant,
-    integration_json,
-    source_json,
-    subscription_json,
-)
+from scheduler.contract import delivery_json, instant, subscription_json
 from scheduler.store import catalog
 from scheduler.store.catalog import Insight
 from scheduler.store.subscriptions import Subscription
@@ -298,7 +290,7 @@ async def test_a_waiting_a_failed_a_skipped_and_an_unsubscribed_one(world: World
         [],
         {"dashboard": None, "insights": [], "total_insight_count": 0},
     )
-    assert before["temporal_workflow_id"].startswith("paperround")
+    assert before["temporal_workflow_id"] == "paperround-unclaimed"
     assert (after["status"], len(after["error"]["message"]), after["finished_at"]) == (
         "failed",
         500,
@@ -334,8 +326,14 @@ async def test_catalog_entries_without_their_secrets(world: World) -> None:
     slack = await catalog_.add_slack(project, "Slack", token="xoxb-1")
     made = "2026-11-22T12:00:00Z"
 
-    assert source_json(source) == {"id": source.id, "name": "Shop", "kind": "sql", "created_at": made}
-    assert insight_json(insight) == {
+    assert catalog_.shown(source) == {
+        "id": source.id,
+        "name": "Shop",
+        "kind": "sql",
+        "mask_value": "sqlite:///…/source.db",
+        "created_at": made,
+    }
+    assert catalog_.shown(insight) == {
         "id": insight.id,
         "short_id": insight.short_id,
         "name": "Sales",
@@ -346,14 +344,24 @@ async def test_catalog_entries_without_their_secrets(world: World) -> None:
         "created_at": made,
         "updated_at": made,
     }
-    assert dashboard_json(overview) == {
+    assert catalog_.shown(overview) == {
         "id": overview.id,
         "name": "Overview",
         "description": "",
         "insights": [insight.id, world.insight],
+        "tiles": [
+            {"insight": insight.id, "name": "Sales", "position": 0},
+            {"insight": world.insight, "name": "Numbers", "position": 1},
+        ],
         "created_at": made,
     }
-    assert integration_json(slack) == {"id": slack.id, "kind": "slack", "name": "Slack", "created_at": made}
+    assert catalog_.shown(slack) == {
+        "id": slack.id,
+        "kind": "slack",
+        "name": "Slack",
+        "mask_value": "…",
+        "created_at": made,
+    }
 
 
 async def test_a_thread_that_lacks_a_reply_for_good_is_partial(world: World) -> None:

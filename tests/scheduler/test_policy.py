@@ -112,7 +112,7 @@ async def first_pause(world: World) -> timedelta | None:
 
 @sqlite_only
 async def test_a_projects_schedule_is_the_one_its_deliveries_go_by(world: World) -> None:
-    await world.app.catalog.set_policy(world.project, {}, retries={"email": [42]})
+    await world.app.projects.edit(world.project, policy={"retries": {"email": [42]}})
     await world.subscribe()
 
     assert await first_pause(world) == timedelta(seconds=42)
@@ -120,7 +120,7 @@ async def test_a_projects_schedule_is_the_one_its_deliveries_go_by(world: World)
 
 @sqlite_only
 async def test_nothing_is_tried_again_past_the_next_occurrence(world: World) -> None:
-    await world.app.catalog.set_policy(world.project, {}, retries={"email": [86400]})
+    await world.app.projects.edit(world.project, policy={"retries": {"email": [86400]}})
     await world.subscribe()
 
     assert await first_pause(world) is None
@@ -134,7 +134,7 @@ async def test_nothing_is_tried_again_past_the_next_occurrence(world: World) -> 
 
 @sqlite_only
 async def test_unless_the_project_asks_for_it(world: World) -> None:
-    await world.app.catalog.set_policy(world.project, {"past_next": True}, retries={"email": [86400]})
+    await world.app.projects.edit(world.project, policy={"past_next": True, "retries": {"email": [86400]}})
     await world.subscribe()
 
     assert await first_pause(world) == timedelta(days=1)
@@ -153,9 +153,9 @@ async def test_an_invitation_is_tried_again_whenever_the_next_occurrence_is(worl
 
 @sqlite_only
 async def test_what_is_not_named_stays_and_defaults_come_back(world: World) -> None:
-    await world.app.catalog.set_policy(world.project, {"disable_after": 3}, retries={"email": [42]})
-    both = await world.app.catalog.set_policy(world.project, {}, retries={"slack": [7]})
-    bare = await world.app.catalog.set_policy(world.project, {}, retries={}, from_defaults=True)
+    await world.app.projects.edit(world.project, policy={"disable_after": 3, "retries": {"email": [42]}})
+    both = await world.app.projects.edit(world.project, policy={"retries": {"slack": [7]}})
+    bare = await world.app.projects.edit(world.project, from_defaults=True)
 
     assert both.policy == {"disable_after": 3, "retries": {"email": [42], "slack": [7]}}
     assert parse_policy(bare.policy) == Policy()
