@@ -4,6 +4,8 @@ PaperroundError
 ├── InvalidField        what a person typed: ``field`` (attr), ``code`` (api-contract), text
 ├── NotFound            no such row in this project
 ├── Conflict            the row is not in a state that allows it
+├── NotAllowed          the installation, or the organisation, has not switched it on
+├── QuotaExceeded       the organisation has used up what it may have
 ├── ConfigurationError  settings, secret key, schema version
 ├── DatabaseUnavailable the database did not answer
 └── NotDrawn            a picture could not be drawn (scheduler/pictures.py)
@@ -35,6 +37,14 @@ class NotFound(PaperroundError):
 
 class Conflict(PaperroundError):
     """The row is not in a state that allows what was asked."""
+
+
+class NotAllowed(PaperroundError):
+    """Nobody here may have that; the text says who can switch it on."""
+
+
+class QuotaExceeded(PaperroundError):
+    """The organisation has all that it may have."""
 
 
 class ConfigurationError(PaperroundError):

@@ -5,6 +5,7 @@ The wording itself is in ``templates/``, a folder a channel.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -37,7 +38,8 @@ class Occasion:
     """What is delivered to whom, and why now: all that the wording needs.
 
     ``kind`` is the channel's; ``sender_name`` who subscribed; ``summary`` the recurrence as a sentence;
-    ``is_invitation`` tells a new e-mail recipient from one whose subscription changed.
+    ``is_invitation`` tells a new e-mail recipient from one whose subscription changed; ``change_summary`` is what a
+    model says of what is shown, if it was asked.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Occasion:
     sender_name: str
     invite_message: str | None = None
     is_invitation: bool = True
+    change_summary: str | None = None
 
 
 class Wording(StrEnum):
@@ -166,7 +169,8 @@ def compose(
     is_email = occasion.kind == "email"
     folder = "email" if is_email else "slack"
     shown = tuple(exports) if is_email else tuple(_for_chat(export) for export in exports)
-    words = _words(occasion, _cards(snapshots, shown), as_of=_oldest(snapshots))
+    cards = [] if occasion.kind == "webhook" else _cards(snapshots, shown)  # its receivers read the data alone
+    words = _words(occasion, cards, as_of=_oldest(snapshots))
     subject = one_line(_filled(f"{folder}/subject.txt", words), SUBJECT)
     return Message(
         id=occasion.idempotency_key,
@@ -257,6 +261,7 @@ def _words(occasion: Occasion, cards: Sequence[Card], *, as_of: datetime | None)
         "as_of": None if as_of is None else _in_full(as_of, occasion.timezone),
         "next_at": None if occasion.next_at is None else _in_full(occasion.next_at, occasion.timezone),
         "notices": [notice for notice in (_lateness(occasion), _missing(cards)) if notice],
+        "change_summary": one_line(occasion.change_summary or ""),
         "cards": cards,
         "unsubscribe_url": UNSUBSCRIBE_URL,
     }
@@ -349,6 +354,7 @@ def data_of(occasion: Occasion, snapshots: Sequence[InsightSnapshot]) -> dict[st
         },
         "project": {"id": occasion.project_id, "name": occasion.project_name},
         "dashboard": None if dashboard is None else {"id": dashboard[0], "name": dashboard[1]},
+        "change_summary": occasion.change_summary,
         "insights": [{**_capped(each).as_json(), "display": str(each.display)} for each in snapshots],
     }
 
@@ -362,6 +368,27 @@ def _capped(snapshot: InsightSnapshot) -> InsightSnapshot:
 
 def _instant(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+# ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def words_of_page(
+    snapshots: Sequence[InsightSnapshot], exports: Sequence[Export], *, at: datetime, timezone: str
+) -> dict[str, Any]:
+    """What a page says of insights as they were shown at that instant; their pictures are part of it (RFC 2397)."""
+    cards, as_of = _cards(snapshots, exports), _oldest(snapshots)
+    return {
+        "at": _in_full(at, timezone),
+        "as_of": None if as_of is None else _in_full(as_of, timezone),
+        "notice": _missing(cards),
+        "cards": cards,
+        "pictures": {
+            each.name: f"data:image/png;base64,{b64encode(each.image).decode()}"
+            for each in exports
+            if each.image is not None
+        },
+    }
 
 
 # ── templates ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,6 +26,7 @@ from sqlalchemy.exc import ArgumentError
 from channels.addresses import parse_sender
 from channels.email import OutboxFolder, SmtpServer, parse_smtp_url
 from channels.outbound import OutboundPolicy
+from channels.urls import parse_url
 from scheduler.errors import ConfigurationError, InvalidField
 from scheduler.recurrence import zone
 
@@ -105,6 +106,22 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(
         default=30, ge=2, le=3600, description="How long a dead worker's deliveries stay its own, in seconds."
     )
+    requests_a_minute: int = Field(
+        default=480, ge=0, le=1_000_000, description="How many requests a key may make in a minute; 0: any number."
+    )
+    tests_a_minute: int = Field(
+        default=10, ge=0, le=1_000_000, description="How many tests a project may ask for in a minute; 0: any number."
+    )
+    summary_url: str = Field(
+        default="", description="An OpenAI-compatible API that writes summaries, `https://host/v1`; unset: none are."
+    )
+    summary_model: str = Field(default="", description="The model that writes them.")
+    summary_key: SecretStr | None = Field(default=None, description="The key for that API.")
+    summary_limit: int | None = Field(
+        default=None,
+        ge=0,
+        description="How many subscriptions of an organisation may have a summary; unset: any number.",
+    )
     engine: Literal["embedded"] = Field(default="embedded", description="What carries deliveries to their workers.")
 
     @field_validator("allow_hosts", mode="before")
@@ -155,6 +172,21 @@ class Settings(BaseSettings):
     def _is_http(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with https:// (or http://)")
+        return value
+
+    @field_validator("summary_url")
+    @classmethod
+    def _is_a_url(cls, value: str) -> str:
+        if value:
+            parse_url(value)
+        return value
+
+    @field_validator("summary_key")
+    @classmethod
+    def _fits_into_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        key = value.get_secret_value() if value else ""
+        if " " in key or not (key.isascii() and key.isprintable()):
+            raise ValueError("not a key: it is one line of ASCII without spaces")
         return value
 
     @classmethod

@@ -478,6 +478,7 @@ def test_the_data_is_the_contracts():
         },
         "project": {"id": 1, "name": "Corner Shop"},
         "dashboard": {"id": 7, "name": "Shop overview"},
+        "change_summary": None,
         "insights": [
             {
                 "id": 12,

@@ -38,6 +38,12 @@ def test_without_any_setting_it_runs_on_this_machine() -> None:
         "allow_hosts": "()",
         "secret_key": "None",
         "lease_seconds": "30",
+        "requests_a_minute": "480",
+        "tests_a_minute": "10",
+        "summary_url": "",
+        "summary_model": "",
+        "summary_key": "None",
+        "summary_limit": "None",
         "engine": "embedded",
     }
     assert settings.database_url.get_secret_value() == "sqlite:///paperround.db"
@@ -102,6 +108,8 @@ def test_every_problem_is_told_at_once_each_with_its_variable(monkeypatch: pytes
         "TIMEZONE": "Mars/Olympus",
         "SMTP_URL": "ftp://mail.example",
         "EMAIL_FROM": "nobody",
+        "SUMMARY_URL": "model.example/v1",
+        "SUMMARY_LIMIT": "-1",
         "ENGINE": "steam",
     }.items():
         monkeypatch.setenv(f"PAPERROUND_{name}", value)
@@ -114,6 +122,8 @@ def test_every_problem_is_told_at_once_each_with_its_variable(monkeypatch: pytes
         "timezone",
         "smtp_url",
         "email_from",
+        "summary_url",
+        "summary_limit",
         "engine",
     ]
     assert "Value error" not in told
@@ -133,6 +143,8 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         ("smtp_url", "ftp://user:pa55word@mail.example"),
         ("smtp_url", "smtp://user:pa55word@mail.example:notaport"),
         ("smtp_url", "smtp://user:pa55word@mail.example?starttls=maybe"),
+        ("summary_url", "https://user:pa55word@model.example/v1"),
+        ("summary_key", "pa55word\npa55word"),
     ],
 )
 def test_no_problem_repeats_a_password(variable: str, value: str) -> None:
@@ -140,7 +152,9 @@ def test_no_problem_repeats_a_password(variable: str, value: str) -> None:
 
 
 def test_settings_are_frozen_and_hide_their_secrets() -> None:
-    settings = load_settings(database_url="postgresql://u:pa55word@host/ledger", secret_key="s3cret-key")
+    settings = load_settings(
+        database_url="postgresql://u:pa55word@host/ledger", secret_key="s3cret-key", summary_key="s3cret-key"
+    )
 
     assert "pa55word" not in f"{settings!r}{settings}"
     assert "s3cret-key" not in f"{settings!r}{settings}"
