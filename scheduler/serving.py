@@ -6,18 +6,21 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from scheduler.api.serving import add_api
 from scheduler.app import App
 from scheduler.daemon import Daemon
 from scheduler.errors import ConfigurationError
+from scheduler.mcp.door import add_mcp
 from scheduler.metrics import Metrics
 from scheduler.web import web_app
+from scheduler.web.shared import add_shared_pages
 from scheduler.workers import Workers, standard_input_ended
 
 log = structlog.get_logger()
@@ -46,9 +49,7 @@ async def serve_until_stopped(
         verify=app.verify_daily,
         on_set_back=app.follow_clock,
     )
-    metrics = Metrics(app.database, app.clock)
-    web = web_app(subscriptions=app.subscriptions, links=app.links, is_alive=daemon.is_alive, metrics=metrics.page)
-    add_api(web, app)
+    web = all_pages(app, is_alive=daemon.is_alive)
     with _listening(host, port) as listener:
         server = _Server(
             uvicorn.Config(
@@ -74,6 +75,16 @@ async def serve_until_stopped(
             await sending.ended()
             server.should_exit = True
             await answering
+
+
+def all_pages(app: App, *, is_alive: Callable[[], Awaitable[bool]]) -> FastAPI:
+    """Everything that the service answers over HTTP."""
+    metrics = Metrics(app.database, app.clock)
+    web = web_app(subscriptions=app.subscriptions, links=app.links, is_alive=is_alive, metrics=metrics.page)
+    add_shared_pages(web, app.visits, base_url=app.settings.base_url)
+    add_api(web, app)
+    add_mcp(web, app)
+    return web
 
 
 async def send_until_stopped(app: App) -> None:

@@ -10,7 +10,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from scheduler import logs
-from scheduler.cli import catalog, deliveries, demo, keys, projects, running, subscriptions, users, verify
+from scheduler.cli import catalog, deliveries, demo, keys, mcp, projects, running, subscriptions, users, verify
 from scheduler.db import first_line
 from scheduler.errors import InvalidField, PaperroundError
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (running.init, running.serve, running.run_due, running.preview, verify.verify, demo.demo):
+for command in (running.init, running.serve, running.run_due, running.preview, verify.verify, demo.demo, mcp.mcp):
     app.command()(command)
 for name, group in (
     ("subscriptions", subscriptions.app),
