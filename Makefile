@@ -45,6 +45,11 @@ DATABASE ?= sqlite
 crash: $(STAMP) ## Kill it a thousand times and count what was lost (CYCLES=1000 DATABASE=sqlite PARTS=kill)
 	$(BIN)/python -m tests.crash --cycles $(CYCLES) --database $(DATABASE) $(if $(PARTS),--parts $(PARTS))
 
+REQUESTS ?= 10000
+.PHONY: api-fuzz
+api-fuzz: $(STAMP) ## Send the API generated requests, and hold its answers against /openapi.json (REQUESTS=10000 DATABASE=sqlite)
+	$(BIN)/python -m tests.fuzz --requests $(REQUESTS) --database $(DATABASE)
+
 .PHONY: wheel
 wheel: $(STAMP) ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel

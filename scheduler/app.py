@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -30,21 +28,32 @@ from scheduler.content import Content, Shown
 from scheduler.db import Database, make_folder_of, one_at_a_time
 from scheduler.delivery import Runner, Worker
 from scheduler.errors import ConfigurationError, InvalidField
+from scheduler.exporting import Exporting
 from scheduler.keys import Keys
 from scheduler.links import UnsubscribeLinks
+from scheduler.organisations import Organisations
+from scheduler.passwords import Passwords
 from scheduler.pictures import Pictures
+from scheduler.projects import Projects, add_signature
+from scheduler.quota import SummaryRules
 from scheduler.recurrence import sentence_of
 from scheduler.render import Occasion, compose, compose_notice
 from scheduler.sealing import Box, read_key, read_or_make_key
 from scheduler.settings import Settings, database_url, smtp_server
+from scheduler.sharing import Sharing
 from scheduler.store import catalog as catalog_rows
 from scheduler.store import people
 from scheduler.store.catalog import Integration
 from scheduler.store.claiming import Claimed
 from scheduler.store.people import Project, User
 from scheduler.subscriptions import Subscriptions
+from scheduler.summaries import Summaries
 from scheduler.upkeep import follow_clock, follow_zones, take_home
 from scheduler.verification import record_verification, verify
+from scheduler.visits import Visits
+
+if TYPE_CHECKING:
+    from channels.chat import ChatModel
 
 log = structlog.get_logger()
 
@@ -64,9 +73,15 @@ class App:
     channels: Channels
     subscriptions: Subscriptions
     catalog: Catalog
+    projects: Projects
     links: UnsubscribeLinks
     keys: Keys
+    organisations: Organisations
+    sharing: Sharing
+    visits: Visits
     pictures: Pictures
+    exporting: Exporting
+    summaries: Summaries
 
     async def project(self, project_id: int | None = None) -> Project:
         """The project with this id, or the first one."""
@@ -101,13 +116,14 @@ class App:
     def runner(self, *, due_clock: Clock | None = None, rehearses: bool = False) -> Runner:
         """A new worker with a run of its own.
 
-        ``due_clock`` decides what is due, if not the present; one that only rehearses keeps nothing of what it shows.
+        ``due_clock`` decides what is due, if not the present; one that only rehearses keeps nothing of what it shows,
+        and asks no model about it.
         """
         run_id = f"paperround-{uuid4()}"
         worker = Worker(
             database=self.database,
             content=Content(self.database, self.box, self.clock, pictures=self.pictures, keeps=not rehearses),
-            outlet=_Outlet(self),
+            outlet=_Outlet(self, asks=not rehearses),
             clock=self.clock,
             due_clock=due_clock or self.clock,
             installation=self.installation,
@@ -141,17 +157,20 @@ SECRETS_KEPT = timedelta(seconds=5)
 class _Outlet:
     """The way out for one worker: wording by ``render``, channels by the registry, credentials from the store."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, asks: bool) -> None:
+        """``asks``: a model what changed."""
         self.app = app
-        self._secrets: dict[tuple[int, str, int | None], tuple[datetime, Mapping[str, Any]]] = {}
+        self._asks = asks
+        self._secrets: dict[tuple[int, str, int | None], tuple[datetime, asyncio.Task[Mapping[str, Any]]]] = {}
 
     async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
-        occasion = _occasion(claimed, now=self.app.clock())
         if claimed.notice is not None:
-            return compose_notice(occasion, claimed.notice)
+            return compose_notice(_occasion(claimed, now=self.app.clock()), claimed.notice)
+        snapshots = [each.snapshot for each in shown]
+        said = await self.app.summaries.of(claimed, snapshots) if self._asks else None
         return compose(
-            occasion,
-            [each.snapshot for each in shown],
+            replace(_occasion(claimed, now=self.app.clock()), change_summary=said),
+            snapshots,
             [each.export for each in shown],
             unsubscribe_urls=self._unsubscribe_urls(claimed),
             progress=self._progress(claimed),
@@ -171,12 +190,12 @@ class _Outlet:
         if claimed.target.kind == "email":
             return {}
         key = (claimed.project[0], claimed.target.kind, claimed.target.integration_id)
-        read_at, secret = self._secrets.get(key, (None, {}))
+        read_at, reading = self._secrets.get(key, (None, None))
         now = self.app.clock()
-        if read_at is None or now - read_at > SECRETS_KEPT:
-            secret = await self._read_secret(claimed)
-            self._secrets[key] = (now, secret)
-        return secret
+        if read_at is None or reading is None or abs(now - read_at) > SECRETS_KEPT or _has_failed(reading):
+            reading = asyncio.create_task(self._read_secret(claimed))
+            self._secrets[key] = (now, reading)
+        return await asyncio.shield(reading)  # once, however many deliveries start at this moment
 
     async def _read_secret(self, claimed: Claimed) -> Mapping[str, Any]:
         async with self.app.database.read() as connection:
@@ -205,10 +224,16 @@ class _Outlet:
         return {address: known for address, known in progress.items() if known}
 
 
+def _has_failed(reading: asyncio.Task[Any]) -> bool:
+    return reading.done() and (reading.cancelled() or reading.exception() is not None)
+
+
 async def _integration(connection: AsyncConnection, claimed: Claimed) -> Integration | None:
     """The subscription's own, else the project's first of that kind (a webhook signs even if nobody chose a secret)."""
     if claimed.target.integration_id is not None:
         return await catalog_rows.find(connection, Integration, claimed.project[0], claimed.target.integration_id)
+    if claimed.target.kind == "slack":  # its own was removed, and another workspace was never meant
+        return None
     return await catalog_rows.first_integration(connection, claimed.project[0], claimed.target.kind)
 
 
@@ -257,8 +282,10 @@ async def opened(settings: Settings, *, clock: Clock | None = None) -> AsyncIter
         box.open(installation.key_check_sealed)
         clock = clock or database.clock
         channels = _channels(settings)
-        pictures = Pictures()
+        pictures, passwords = Pictures(), Passwords()
         keys = Keys(database, clock)
+        past = Content(database, box, clock, pictures=pictures)
+        summaries = Summaries(database, clock, _chat_model(settings))
         try:
             yield App(
                 settings=settings,
@@ -267,16 +294,25 @@ async def opened(settings: Settings, *, clock: Clock | None = None) -> AsyncIter
                 installation=installation.uuid,
                 box=box,
                 channels=channels,
-                subscriptions=Subscriptions(database, channels, box, clock, installation.uuid),
+                subscriptions=Subscriptions(
+                    database, channels, box, clock, installation.uuid, _summary_rules(settings)
+                ),
                 catalog=Catalog(database, box, clock),
+                projects=Projects(database, box, clock),
                 links=UnsubscribeLinks(settings.base_url, box.derived("unsubscribe")),
                 keys=keys,
+                organisations=Organisations(database, clock),
+                sharing=Sharing(database, box, clock, passwords),
+                visits=Visits(database, clock, past, passwords, key=box.derived("sharing")),
                 pictures=pictures,
+                exporting=Exporting(database, box, clock, pictures),
+                summaries=summaries,
             )
         finally:
             await keys.aclose()
             await pictures.aclose()
             await channels.aclose()
+            await summaries.aclose()
     finally:
         await database.aclose()
 
@@ -298,6 +334,23 @@ def _channels(settings: Settings) -> Channels:
         sender=settings.email_from,
         policy=OutboundPolicy(allow_hosts=settings.allow_hosts),
         slack_api_url=settings.slack_api_url,
+    )
+
+
+def _summary_rules(settings: Settings) -> SummaryRules:
+    return SummaryRules(has_model=bool(settings.summary_url and settings.summary_model), limit=settings.summary_limit)
+
+
+def _chat_model(settings: Settings) -> ChatModel | None:
+    if not _summary_rules(settings).has_model:
+        return None
+    from channels.chat import ChatModel  # noqa: PLC0415 - a fifth of a second and 12 MB, for who has one
+
+    return ChatModel(
+        url=settings.summary_url,
+        model=settings.summary_model,
+        key=settings.summary_key.get_secret_value() if settings.summary_key else None,
+        policy=OutboundPolicy(allow_hosts=settings.allow_hosts),
     )
 
 
@@ -369,13 +422,4 @@ async def _install(tx: AsyncConnection, box: Box, *, project: str, timezone: str
         owner_email=owner_email,
         now=now,
     )
-    secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-    await catalog_rows.add(
-        tx,
-        Integration,
-        project_id=made.id,
-        now=now,
-        kind="webhook",
-        name="Webhook signature",
-        secret_sealed=box.seal(json.dumps({"secrets": [secret]})),
-    )
+    await add_signature(tx, box, made, now=now)

@@ -55,8 +55,8 @@ def subscription_json(subscription: Subscription, *, target_value: str) -> dict[
         "next_delivery_date": instant(subscription.next_delivery_date),
         "integration_id": subscription.integration_id,
         "invite_message": None,
-        "summary_enabled": False,
-        "summary_prompt_guide": "",
+        "summary_enabled": subscription.summary_enabled,
+        "summary_prompt_guide": subscription.summary_prompt_guide,
         "last_error": subscription.last_error,
     }
 
@@ -119,7 +119,7 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
         "created_at": instant(delivery.created_at),
         "last_updated_at": instant(delivery.updated_at),
         "finished_at": instant(delivery.finished_at),
-        "change_summary": None,
+        "change_summary": delivery.change_summary,
         "attempts": [attempt_json(recipient, each) for recipient in delivery.recipients for each in recipient.history],
     }
 
@@ -174,6 +174,7 @@ def project_json(project: Project) -> dict[str, Any]:
     policy = parse_policy(project.policy)
     return {
         "id": project.id,
+        "organization": str(project.organisation_uuid),
         "name": project.name,
         "timezone": project.timezone,
         "policy": {
@@ -185,9 +186,15 @@ def project_json(project: Project) -> dict[str, Any]:
     }
 
 
-def source_json(source: Source) -> dict[str, Any]:
-    """A source without its URL, which is write-only."""
-    return {"id": source.id, "name": source.name, "kind": source.kind, "created_at": instant(source.created_at)}
+def source_json(source: Source, *, mask: str) -> dict[str, Any]:
+    """A source; of its URL, which is write-only, ``mask`` is what may be seen."""
+    return {
+        "id": source.id,
+        "name": source.name,
+        "kind": source.kind,
+        "mask_value": mask,
+        "created_at": instant(source.created_at),
+    }
 
 
 def insight_json(insight: Insight) -> dict[str, Any]:
@@ -207,21 +214,24 @@ def insight_json(insight: Insight) -> dict[str, Any]:
 
 def dashboard_json(dashboard: Dashboard) -> dict[str, Any]:
     """A dashboard and its insights in order."""
+    tiles = enumerate(zip(dashboard.tiles, dashboard.tile_names, strict=True))
     return {
         "id": dashboard.id,
         "name": dashboard.name,
         "description": dashboard.description,
         "insights": list(dashboard.tiles),
+        "tiles": [{"insight": id_, "name": name, "position": position} for position, (id_, name) in tiles],
         "created_at": instant(dashboard.created_at),
     }
 
 
-def integration_json(integration: Integration) -> dict[str, Any]:
-    """An integration without its secret, which is write-only."""
+def integration_json(integration: Integration, *, mask: str) -> dict[str, Any]:
+    """An integration; of its secret, which is write-only, ``mask`` is what may be seen."""
     return {
         "id": integration.id,
         "kind": integration.kind,
         "name": integration.name,
+        "mask_value": mask,
         "created_at": instant(integration.created_at),
     }
 

@@ -68,7 +68,6 @@ class Wording(StrEnum):
     """How a message opens."""
 
     REGULAR = "regular"
-    TEST = "test"
     INVITATION = "invitation"
     """To somebody who was subscribed by another person."""
     CHANGED = "changed"
@@ -269,14 +268,12 @@ def _words(occasion: Occasion, cards: Sequence[Card], *, as_of: datetime | None)
 
 def _wording(occasion: Occasion) -> Wording:
     match occasion.trigger:
-        case Trigger.MANUAL:
-            return Wording.TEST
         case Trigger.TARGET_CHANGE if occasion.kind != "email":
             return Wording.SUBSCRIBED
         case Trigger.TARGET_CHANGE:
             return Wording.INVITATION if occasion.is_invitation else Wording.CHANGED
-        case Trigger.SCHEDULED | Trigger.BACKFILL | Trigger.RESEND | Trigger.NOTICE:
-            return Wording.REGULAR
+        case Trigger.SCHEDULED | Trigger.MANUAL | Trigger.BACKFILL | Trigger.RESEND | Trigger.NOTICE:
+            return Wording.REGULAR  # a test, too: it shows what will come
 
 
 def _lateness(occasion: Occasion) -> str:

@@ -18,10 +18,12 @@ from channels.base import TargetError
 from channels.registry import KINDS, Channels
 from channels.registry import destination as destination_of
 from channels.registry import shown as shown_as
+from scheduler import quota
 from scheduler.catchup import WINDOW, CatchUp
 from scheduler.clock import Clock
 from scheduler.db import Database
 from scheduler.errors import Conflict, InvalidField, NotFound
+from scheduler.quota import SummaryRules
 from scheduler.recurrence import Recurrence
 from scheduler.sealing import Box
 from scheduler.status import Trigger
@@ -55,13 +57,24 @@ RECURRENCE = (
 CONTENT = ("insight", "dashboard", "dashboard_export_insights")
 TARGET = ("target_type", "target_value", "integration_id")
 OTHER = ("title", "enabled", "deleted", "invite_message", "catch_up", "catch_up_hours")
-FIELDS = frozenset({*RECURRENCE, *CONTENT, *TARGET, *OTHER})
+FIELDS = frozenset({*RECURRENCE, *CONTENT, *TARGET, *OTHER, *quota.FIELDS})
+ABSENT = object()
+"""Not even null."""
 
 
 class Subscriptions:
     """Every change of a standing request, for every surface."""
 
-    def __init__(self, database: Database, channels: Channels, box: Box, clock: Clock, installation: UUID) -> None:
+    def __init__(
+        self,
+        database: Database,
+        channels: Channels,
+        box: Box,
+        clock: Clock,
+        installation: UUID,
+        summaries: SummaryRules,
+    ) -> None:
+        self.summaries = summaries
         self._database = database
         self._channels = channels
         self._box = box
@@ -79,7 +92,7 @@ class Subscriptions:
         _refuse_unknown(fields)
         async with self._database.write() as tx:
             columns = await self._content_columns(tx, project, fields)
-            target = self.target(fields.get("target_type"), fields.get("target_value"))
+            target = self.target(fields.get("target_type", ABSENT), fields.get("target_value", ABSENT))
             recurrence = _recurrence(
                 {"start_date": now.replace(second=0, microsecond=0), "timezone": project.timezone} | dict(fields)
             )
@@ -88,24 +101,15 @@ class Subscriptions:
                 raise InvalidField(
                     "start_date", f"{recurrence.describe()}: there is no occurrence after now; move it on"
                 )
-            enabled = _flag("enabled", fields.get("enabled", True))
-            subscription_id = await rows.add(
-                tx,
-                columns
-                | target_columns(target)
-                | _recurrence_columns(recurrence)
-                | _other_columns(fields, defaults=True)
-                | {
-                    "project_id": project.id,
-                    "created_by_id": by.id,
-                    "integration_id": await self._integration(tx, project, target.kind, fields.get("integration_id")),
-                    "next_delivery_date": next_at,
-                    "enabled": enabled,
-                    "deleted": False,
-                },
-                now=now,
-            )
-            if enabled:
+            columns |= target_columns(target) | _recurrence_columns(recurrence)
+            columns |= _flags({"deleted": False, "enabled": True} | dict(fields)) | _title_column(fields)
+            columns["integration_id"] = await self._integration(tx, project, target.kind, fields.get("integration_id"))
+            _check_invite_message(fields.get("invite_message"))
+            columns |= await self.summaries.columns(tx, project, None, fields)
+            columns |= _other_columns(fields, defaults=True)
+            columns |= {"project_id": project.id, "created_by_id": by.id, "next_delivery_date": next_at}
+            subscription_id = await rows.add(tx, columns, now=now)
+            if columns["enabled"] and not columns["deleted"]:
                 await recurrences.take_up(tx, [(subscription_id, recurrence, next_at)], now=now)
                 made = await rows.find(tx, project.id, subscription_id)
                 message = fields.get("invite_message")
@@ -218,25 +222,27 @@ class Subscriptions:
         dashboard, insight = fields.get("dashboard"), fields.get("insight")
         if (dashboard is None) == (insight is None):
             raise InvalidField(None, "give exactly one of insight and dashboard", code="required")
-        chosen = fields.get("dashboard_export_insights")
         if insight is not None:
-            if chosen:
-                raise InvalidField("dashboard_export_insights", "only for a dashboard; leave it out for an insight")
             found = await _existing(tx, Insight, project, "insight", insight)
+            if fields.get("dashboard_export_insights"):
+                raise InvalidField("dashboard_export_insights", "only for a dashboard; leave it out for an insight")
             return {"insight_id": found.id, "dashboard_id": None, "dashboard_export_insights": []}
         shown = await _existing(tx, Dashboard, project, "dashboard", dashboard)
         return {
             "insight_id": None,
             "dashboard_id": shown.id,
-            "dashboard_export_insights": _selection(shown, chosen),
+            "dashboard_export_insights": _selection(shown, fields.get("dashboard_export_insights", ABSENT)),
         }
 
     def target(self, kind: object, value: object) -> Target:
         """What somebody typed, checked, as it is kept. Raises :class:`InvalidField`."""
+        _refuse_missing("target_type", kind, f"say which way it goes: {', '.join(KINDS)}")
         if kind not in KINDS:
             raise InvalidField("target_type", f"must be one of {', '.join(KINDS)}", code="invalid_choice")
+        where = "say where it goes: an address, a channel id or a URL"
+        _refuse_missing("target_value", value, where)
         if not isinstance(value, str) or not value.strip():
-            raise InvalidField("target_value", "say where it goes: an address, a channel id or a URL", code="required")
+            raise InvalidField("target_value", where, code="blank" if isinstance(value, str) else "invalid_input")
         try:
             addresses = self._channels.recipients(str(kind), value)
         except TargetError as problem:
@@ -275,12 +281,14 @@ class Subscriptions:
                 columns |= target_columns(target)
         recurrence = _recurrence(rule_fields(before.recurrence) | dict(fields))
         columns |= _recurrence_columns(recurrence)
-        columns |= {name: _flag(name, fields[name]) for name in ("deleted", "enabled") if name in fields}
-        columns |= _other_columns(fields, defaults=False)
+        columns |= _flags(fields) | _title_column(fields)
         if any(name in fields for name in TARGET):
             same = before.integration_id if kind == before.target.kind else None  # another channel's is of no use
             given = fields.get("integration_id", same)
             columns["integration_id"] = await self._integration(tx, project, kind, given)
+        _check_invite_message(fields.get("invite_message"))
+        columns |= await self.summaries.columns(tx, project, before, fields)
+        columns |= _other_columns(fields, defaults=False)
         resumed = columns.get("enabled", before.enabled) and not before.enabled
         restored = before.deleted and columns.get("deleted") is False
         if resumed and kind == "slack" and columns.get("integration_id", before.integration_id) is None:
@@ -300,13 +308,14 @@ class Subscriptions:
     ) -> dict[str, Any]:
         was = "insight" if before.insight_id is not None else "dashboard"
         other = "dashboard" if was == "insight" else "insight"
-        if fields.get(other) is not None or fields.get(was, 0) is None:
+        if fields.get(other) is not None:
             raise InvalidField(other, f"this subscription shows a {was}; make a new one for a {other}")
-        same = {"insight": before.insight_id, "dashboard": before.dashboard_id}
-        chosen = fields.get("dashboard_export_insights", list(before.dashboard_export_insights) or None)
-        return await self._content_columns(
-            tx, project, same | {was: fields.get(was, same[was]), "dashboard_export_insights": chosen}
-        )
+        same = {
+            "insight": before.insight_id,
+            "dashboard": before.dashboard_id,
+            "dashboard_export_insights": list(before.dashboard_export_insights),
+        }
+        return await self._content_columns(tx, project, same | dict(fields))
 
 
 def _refuse_unknown(fields: Mapping[str, Any]) -> None:
@@ -318,15 +327,14 @@ async def _existing(tx: AsyncConnection, kind: type[Entry], project: Project, fi
     if not isinstance(given, int | str) or isinstance(given, bool):
         raise InvalidField(field, "must be an id", code="invalid_input")
     try:
-        return await catalog.find(tx, kind, project.id, given)
+        return await catalog.find(tx, kind, project.id, given, lock=kind is Dashboard)  # what is chosen stays on it
     except NotFound as problem:
         raise InvalidField(field, str(problem), code="does_not_exist") from None
 
 
 def _selection(dashboard: Dashboard, chosen: object) -> list[int]:
     field = "dashboard_export_insights"
-    if chosen is None:
-        raise InvalidField(field, "say which of the dashboard's insights are shown", code="required")
+    _refuse_missing(field, chosen, "say which of the dashboard's insights are shown")
     if not isinstance(chosen, list) or not all(isinstance(each, int) and not isinstance(each, bool) for each in chosen):
         raise InvalidField(field, "must be a list of insight ids")
     if not 1 <= len(chosen) <= MOST_INSIGHTS or len(set(chosen)) != len(chosen):
@@ -336,15 +344,25 @@ def _selection(dashboard: Dashboard, chosen: object) -> list[int]:
     return [tile for tile in dashboard.tiles if tile in chosen]
 
 
-def _flag(field: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidField(field, "must be true or false")
-    return value
+def _refuse_missing(field: str, value: object, hint: str) -> None:
+    if value is ABSENT:
+        raise InvalidField(field, hint, code="required")
+    if value is None:
+        raise InvalidField(field, hint, code="null")
+
+
+def _flags(fields: Mapping[str, Any]) -> dict[str, bool]:
+    given = {name: fields[name] for name in ("deleted", "enabled") if name in fields}
+    for name, value in given.items():
+        _refuse_missing(name, value, "must be true or false")
+        if not isinstance(value, bool):
+            raise InvalidField(name, "must be true or false")
+    return given
 
 
 def _recurrence(fields: Mapping[str, Any]) -> Recurrence:
-    if fields.get("frequency") is None:
-        raise InvalidField("frequency", "say how often: daily, weekly, monthly or yearly", code="required")
+    frequency = fields.get("frequency", ABSENT)
+    _refuse_missing("frequency", frequency, "say how often: daily, weekly, monthly or yearly")
     return Recurrence.parse(**{name: fields[name] for name in RECURRENCE if name in fields})
 
 
@@ -368,21 +386,19 @@ def target_columns(target: Target) -> dict[str, Any]:
 
 
 def _other_columns(fields: Mapping[str, Any], *, defaults: bool) -> dict[str, Any]:
-    checks = {"title": _title, "catch_up": _catch_up, "catch_up_hours": _catch_up_hours}
-    fallback = {"title": None, "catch_up": CatchUp.LATEST, "catch_up_hours": int(WINDOW.total_seconds() // 3600)}
+    checks = {"catch_up": _catch_up, "catch_up_hours": _catch_up_hours}
+    fallback = {"catch_up": CatchUp.LATEST, "catch_up_hours": int(WINDOW.total_seconds() // 3600)}
     given = {**fallback, **fields} if defaults else fields
-    _check_invite_message(fields.get("invite_message"))
     return {name: check(given[name]) for name, check in checks.items() if name in given}
 
 
-def _title(value: object) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or len(value) > LONGEST_TITLE:
+def _title_column(fields: Mapping[str, Any]) -> dict[str, str | None]:
+    title = fields.get("title")
+    if title is not None and (not isinstance(title, str) or "\0" in title):
+        raise InvalidField("title", "must be text without a NUL character")
+    if title is not None and len(title) > LONGEST_TITLE:
         raise InvalidField("title", f"must be at most {LONGEST_TITLE} characters", code="max_length")
-    if "\0" in value:
-        raise InvalidField("title", "must not have a NUL character in it")
-    return value
+    return {"title": title} if "title" in fields else {}
 
 
 def _check_invite_message(value: object) -> None:

@@ -17,7 +17,7 @@ from scheduler.store.people import Project
 LARGEST_ID = 2**63 - 1
 
 
-def app_of(request: Request) -> App:
+async def app_of(request: Request) -> App:
     """The application that the composition root has put behind this web server."""
     app: App = request.app.state.paperround
     return app
@@ -27,6 +27,13 @@ Parts = Annotated[App, Depends(app_of)]
 
 
 async def principal(request: Request, app: Parts) -> Principal:
+    """Who presents a good key, and does not ask too often."""
+    found = await identified(request, app)
+    request.app.state.rate.take(found.key_id)
+    return found
+
+
+async def identified(request: Request, app: App) -> Principal:
     """Who presents a good key in the ``Authorization`` header (RFC 6750, 2.1); a key in the address is never good."""
     if any(value.startswith(PREFIX) for value in request.query_params.values()):
         raise not_authenticated()
@@ -39,6 +46,13 @@ async def principal(request: Request, app: Parts) -> Principal:
 
 Caller = Annotated[Principal, Depends(principal)]
 
+_scopes: dict[object, str] = {}
+
+
+def scope_of(dependency: object) -> str | None:
+    """What a dependency made by :func:`needs` or :func:`within` asks for; None for any other."""
+    return _scopes.get(dependency)
+
 
 def needs(scope: str) -> Callable[[Principal], Awaitable[Principal]]:
     """A dependency: the caller, who may do this."""
@@ -46,6 +60,7 @@ def needs(scope: str) -> Callable[[Principal], Awaitable[Principal]]:
     async def allowed(caller: Caller) -> Principal:
         return _allowed(caller, scope)
 
+    _scopes[allowed] = scope
     return allowed
 
 
@@ -77,4 +92,5 @@ def within(scope: str) -> Callable[..., Awaitable[Asked]]:
             raise NotFound(f"There is no project {project_id}.")
         return Asked(app, caller, await app.project(project_id))
 
+    _scopes[asked] = scope
     return asked

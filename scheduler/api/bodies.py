@@ -1,8 +1,9 @@
-"""Reading a request's JSON strictly: what would become a riddle further in is refused at the door."""
+"""JSON in, strictly read, and JSON out: what would become a riddle further in is refused at the door."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from fastapi import Request
 
 from scheduler.api.errors import WRONG, Refused
 from scheduler.errors import InvalidField
+
+_NOT_AT_ALL = re.compile(r"\bq\s*=\s*0(\.0*)?\s*$")
 
 LARGEST = 1_000_000
 """Bytes."""
@@ -34,6 +37,14 @@ async def read_object(request: Request) -> dict[str, Any]:
     for field, value in found.items():
         _check(field, value)
     return found
+
+
+async def accepts_json(request: Request) -> None:
+    """A dependency: whoever asks takes JSON, which is all there is. Raises :class:`Refused` (RFC 9110, 12.5.1)."""
+    ranges = [each.partition(";") for each in request.headers.get("accept", "").lower().split(",") if each.strip()]
+    taken = {name.strip() for name, _, weight in ranges if not _NOT_AT_ALL.search(weight)}
+    if ranges and taken.isdisjoint({"*/*", "application/*", "application/json"}):
+        raise Refused(406, WRONG, "error", "The answer is JSON: send `Accept: application/json`, or no such header.")
 
 
 async def _limited(request: Request) -> bytes:

@@ -12,7 +12,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from scheduler.db import first_line
-from scheduler.errors import Conflict, DatabaseUnavailable, InvalidField, NotFound, PaperroundError
+from scheduler.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    InvalidField,
+    NotAllowed,
+    NotFound,
+    PaperroundError,
+    QuotaExceeded,
+)
 
 log = structlog.get_logger()
 
@@ -79,6 +87,10 @@ def refusal_of(problem: Exception) -> Refused:
             found = Refused(404, WRONG, "not_found", str(problem))
         case Conflict():
             found = Refused(409, OURS, "error", str(problem))
+        case NotAllowed():
+            found = permission_denied(str(problem))
+        case QuotaExceeded():
+            found = Refused(402, OURS, "quota_limit_exceeded", str(problem))
         case DatabaseUnavailable() | SQLAlchemyError():
             log.error("api.database", problem=first_line(problem))
             detail = "The database does not answer; try again."

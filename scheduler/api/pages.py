@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,8 @@ from fastapi import Request
 from starlette.datastructures import URL
 
 from scheduler.api.errors import INVALID, Refused
+from scheduler.contract import delivery_json
+from scheduler.store.deliveries import Delivery
 
 LIMIT, LARGEST_LIMIT, LARGEST_OFFSET = 100, 1000, 2**31
 
@@ -33,35 +36,62 @@ def paged(request: Request, rows: Sequence[Any], *, count: int) -> dict[str, Any
     return {"count": count, "next": later, "previous": earlier, "results": list(rows)}
 
 
-def cursor_of(created_at: datetime, id_: UUID) -> str:
-    """Where a page ends: opaque to clients."""
-    return base64.urlsafe_b64encode(json.dumps([created_at.isoformat(), str(id_)]).encode()).decode().rstrip("=")
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a list that is newest first; what is asked for is older or, on the way back, newer."""
+
+    created_at: datetime
+    id: UUID
+    newer: bool = False
+
+    @property
+    def place(self) -> tuple[datetime, UUID]:
+        """As the store knows it."""
+        return self.created_at, self.id
 
 
-def read_cursor(text: str | None) -> tuple[datetime, UUID] | None:
+def cursor_of(created_at: datetime, id_: UUID, *, newer: bool = False) -> str:
+    """Opaque to clients."""
+    text = json.dumps([created_at.isoformat(), str(id_), newer])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str | None) -> Cursor | None:
     """What :func:`cursor_of` made. Raises :class:`Refused` for anything else."""
     if not text:
         return None
     try:
-        created_at, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return datetime.fromisoformat(created_at).astimezone(UTC), UUID(id_)
+        created_at, id_, newer = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return Cursor(datetime.fromisoformat(created_at).astimezone(UTC), UUID(id_), newer is True)
     except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error, RecursionError):
         detail = "This is no cursor of ours; begin without one."
         raise Refused(400, INVALID, "invalid_input", detail, attr="cursor") from None
 
 
-def with_cursor(request: Request, cursor: str) -> str:
-    """The same request, from there on."""
-    return _with(request, cursor=cursor)
+def walked(request: Request, page: Sequence[Delivery], *, cursor: Cursor | None, more: bool) -> dict[str, Any]:
+    """The contract's list of deliveries; ``more``: beyond this page it goes on, in the direction of the cursor."""
+    back = cursor is not None and cursor.newer
+    older, newer = (True, more) if back else (more, cursor is not None)
+    return {
+        "next": _beyond(request, page[-1], newer=False) if page and older else None,
+        "previous": _beyond(request, page[0], newer=True) if page and newer else None,
+        "results": [delivery_json(each) for each in page],
+    }
+
+
+def _beyond(request: Request, delivery: Delivery, *, newer: bool) -> str:
+    return _with(request, cursor=cursor_of(delivery.created_at, delivery.id, newer=newer))
 
 
 def _with(request: Request, **values: object) -> str:
     base = URL(str(request.app.state.paperround.settings.base_url))
-    url = request.url.replace(scheme=base.scheme, netloc=base.netloc)
+    path = base.path.rstrip("/") + request.url.path
+    url = request.url.replace(scheme=base.scheme, netloc=base.netloc, path=path)
     return str(url.include_query_params(**values))
 
 
 def _whole(text: str | None, *, least: int) -> int | None:
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 18:
         return None
-    return max(int(text), least)
+    number = int(text)
+    return number if number >= least else None

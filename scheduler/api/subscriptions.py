@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,22 +11,24 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
+from scheduler.api import schemas
 from scheduler.api.access import LARGEST_ID, Asked, within
 from scheduler.api.bodies import read_object
-from scheduler.api.errors import permission_denied, throttled
-from scheduler.api.pages import cursor_of, paged, read_cursor, window, with_cursor
+from scheduler.api.describing import PAGED, described
+from scheduler.api.errors import throttled
+from scheduler.api.pages import paged, read_cursor, walked, window
 from scheduler.contract import delivery_json, instant, subscription_json
 from scheduler.errors import InvalidField, NotFound
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, Trigger
 from scheduler.store import deliveries as ledger
 from scheduler.store import subscriptions as rows
-from scheduler.store.subscriptions import Filters, Subscription
-from scheduler.subscriptions import FIELDS, RECURRENCE
+from scheduler.store.listing import Filters
+from scheduler.store.subscriptions import Subscription
+from scheduler.subscriptions import ABSENT, FIELDS, RECURRENCE
 
 router = APIRouter(prefix="/subscriptions", tags=["subscriptions"])
 
-TESTS_A_MINUTE = 10
 PREVIEWED, MOST_PREVIEWED = 10, 100
 REQUIRED = ("target_type", "target_value", "frequency")
 """What a full update (PUT) has to say."""
@@ -34,9 +36,10 @@ REQUIRED = ("target_type", "target_value", "frequency")
 Reading = Annotated[Asked, Depends(within("subscription:read"))]
 Writing = Annotated[Asked, Depends(within("subscription:write"))]
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The subscription's id.")]
+DeliveryId = Annotated[UUID, Path(description="The delivery's id.")]
 
 
-@router.get("")
+@router.get("", **described(schemas.SubscriptionPage, asks=(*schemas.FILTERS, *PAGED)))
 async def list_subscriptions(request: Request, asked: Reading) -> JSONResponse:
     """The project's subscriptions, newest first unless ``ordering`` says otherwise."""
     limit, offset = window(request)
@@ -45,7 +48,7 @@ async def list_subscriptions(request: Request, asked: Reading) -> JSONResponse:
     return JSONResponse(paged(request, [_shown(asked, each) for each in found], count=count))
 
 
-@router.post("", status_code=201)
+@router.post("", **described(schemas.Subscription, status=201, takes=schemas.NewSubscription, refuses=(402,)))
 async def create_subscription(request: Request, asked: Writing) -> JSONResponse:
     """Subscribe; enabled ones announce themselves."""
     fields = _fields(await read_object(request))
@@ -53,7 +56,7 @@ async def create_subscription(request: Request, asked: Writing) -> JSONResponse:
     return JSONResponse(_shown(asked, made), status_code=201)
 
 
-@router.post("/preview")
+@router.post("/preview", **described(schemas.Preview, takes=schemas.RecurrenceToPreview))
 async def preview_subscription(request: Request, asked: Reading) -> JSONResponse:
     """The next occurrences of a recurrence, and its sentence; nothing is stored."""
     body = await read_object(request)
@@ -75,37 +78,39 @@ async def preview_subscription(request: Request, asked: Reading) -> JSONResponse
     )
 
 
-@router.get("/summary_quota")
-async def summary_quota(_: Reading) -> JSONResponse:
-    """AI summaries: none are made here, so none are counted."""
-    return JSONResponse({"active_count": 0, "limit": None, "at_limit": False})
+@router.get("/summary_quota", **described(schemas.SummaryQuota))
+async def summary_quota(asked: Reading) -> JSONResponse:
+    """How many of the organisation's subscriptions have an AI summary; paused ones count, removed ones do not."""
+    async with asked.app.database.read() as connection:
+        quota = await asked.app.subscriptions.summaries.quota(connection, asked.project.organisation_id)
+    return JSONResponse({"active_count": quota.active_count, "limit": quota.limit, "at_limit": quota.at_limit})
 
 
-@router.get("/{subscription_id}")
+@router.get("/{subscription_id:int}", **described(schemas.Subscription))
 async def retrieve_subscription(subscription_id: Id, asked: Reading) -> JSONResponse:
     """One subscription, a removed one, too."""
     return JSONResponse(_shown(asked, await _find(asked, subscription_id)))
 
 
-@router.patch("/{subscription_id}")
+@router.patch(
+    "/{subscription_id:int}", **described(schemas.Subscription, takes=schemas.ChangedSubscription, refuses=(402,))
+)
 async def update_subscription(subscription_id: Id, request: Request, asked: Writing) -> JSONResponse:
     """Change some fields; ``deleted`` removes and restores."""
     fields = _fields(await read_object(request))
     return JSONResponse(_shown(asked, await asked.app.subscriptions.edit(asked.project, subscription_id, fields)))
 
 
-@router.put("/{subscription_id}")
+@router.put(
+    "/{subscription_id:int}", **described(schemas.Subscription, takes=schemas.ReplacedSubscription, refuses=(402,))
+)
 async def replace_subscription(subscription_id: Id, request: Request, asked: Writing) -> JSONResponse:
     """A full update: what a subscription needs has to be there."""
-    fields = _fields(await read_object(request))
-    await _find(asked, subscription_id)
-    for name in REQUIRED:
-        if name not in fields:
-            raise InvalidField(name, "This field is required.", code="required")
+    fields = dict.fromkeys(REQUIRED, ABSENT) | _fields(await read_object(request))
     return JSONResponse(_shown(asked, await asked.app.subscriptions.edit(asked.project, subscription_id, fields)))
 
 
-@router.post("/{subscription_id}/test-delivery", status_code=202)
+@router.post("/{subscription_id:int}/test-delivery", **described(status=202, refuses=(409,)))
 async def test_delivery(subscription_id: Id, asked: Writing) -> Response:
     """Send it now, to everyone, once; the delivery is there before the answer."""
     await _not_too_often(asked)
@@ -113,31 +118,33 @@ async def test_delivery(subscription_id: Id, asked: Writing) -> Response:
     return Response(status_code=202)
 
 
-@router.get("/{subscription_id}/deliveries")
+@router.get("/{subscription_id:int}/deliveries", **described(schemas.DeliveryPage, asks=schemas.DELIVERY_FILTERS))
 async def list_deliveries(subscription_id: Id, request: Request, asked: Reading) -> JSONResponse:
     """Its deliveries, newest first, fifty a page; owners' notices are not among them."""
     await _find(asked, subscription_id)
     status = request.query_params.get("status")
     if status is not None and status not in list(DeliveryStatus):
         raise InvalidField("status", f"must be one of {', '.join(DeliveryStatus)}", code="invalid_choice")
+    cursor = read_cursor(request.query_params.get("cursor"))
+    back = cursor is not None and cursor.newer
     async with asked.app.database.read() as connection:
         found = await ledger.newest(
             connection,
             asked.project.id,
             subscription_id=subscription_id,
             status=None if status is None else DeliveryStatus(status),
-            before=read_cursor(request.query_params.get("cursor")),
+            before=None if cursor is None or back else cursor.place,
+            after=cursor.place if cursor is not None and back else None,
             notices=False,
             shown=True,
             limit=ledger.PAGE + 1,
         )
-    page = found[: ledger.PAGE]
-    later = with_cursor(request, cursor_of(page[-1].created_at, page[-1].id)) if len(found) > ledger.PAGE else None
-    return JSONResponse({"next": later, "previous": None, "results": [delivery_json(each) for each in page]})
+    page = found[-ledger.PAGE :] if back else found[: ledger.PAGE]
+    return JSONResponse(walked(request, page, cursor=cursor, more=len(found) > ledger.PAGE))
 
 
-@router.get("/{subscription_id}/deliveries/{delivery_id}")
-async def retrieve_delivery(subscription_id: Id, delivery_id: UUID, asked: Reading) -> JSONResponse:
+@router.get("/{subscription_id:int}/deliveries/{delivery_id}", **described(schemas.Delivery))
+async def retrieve_delivery(subscription_id: Id, delivery_id: DeliveryId, asked: Reading) -> JSONResponse:
     """One delivery with every attempt."""
     async with asked.app.database.read() as connection:
         found = await ledger.find(connection, asked.project.id, delivery_id)
@@ -160,8 +167,6 @@ async def _find(asked: Asked, subscription_id: int) -> Subscription:
 
 def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """What can be written, of what was sent; the rest is shown only, or unknown: left aside, as the reference does."""
-    if body.get("summary_enabled") is True:
-        raise permission_denied("AI summaries are off: no model is configured.")
     fields = {name: value for name, value in body.items() if name in FIELDS}
     for name in ("dashboard", "insight", "integration_id"):  # ids alone: names are for the command line
         if isinstance(value := fields.get(name), str):
@@ -205,10 +210,12 @@ def _one_of(field: str, text: str | None, choices: tuple[str, ...]) -> str | Non
 
 
 async def _not_too_often(asked: Asked) -> None:
-    now: datetime = asked.app.clock()
+    allowed = asked.app.settings.tests_a_minute
+    if allowed == 0:
+        return
     async with asked.app.database.read() as connection:
         recent = await ledger.count_since(
-            connection, asked.project.id, Trigger.MANUAL, since=now - timedelta(minutes=1)
+            connection, asked.project.id, Trigger.MANUAL, since=asked.app.clock() - timedelta(minutes=1)
         )
-    if recent >= TESTS_A_MINUTE:
-        raise throttled(60, f"At most {TESTS_A_MINUTE} tests a minute in one project; wait a little.")
+    if recent >= allowed:
+        raise throttled(60, f"At most {allowed} tests a minute in one project; wait a little.")

@@ -6,6 +6,9 @@
 ``exports``  what was shown                        ``people``         organisations, projects, users, installation
 ``recurrences`` the rules that were gone by        ``endings``        how deliveries ended, and what is said of it
 ``audit``    the ledger, held against the rules    ``keys``           personal API keys
+``sharing``  shared pages and their passwords      ``organisations`` members, domains, verification tokens
+``summaries`` who may have one, what they compare
+``needs``    what still needs an entry, a project
 
 Who changes rows of several tables takes them in this order: subscriptions, deliveries, recipients; of each by its id.
 Only recording begins with deliveries: they are under its own lease, which nobody else touches.

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.errors import Conflict, NotFound
@@ -16,6 +16,8 @@ from scheduler.models import attempts, dashboards, deliveries, delivery_recipien
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
 
 PAGE = 50
+_place = tuple_(deliveries.c.created_at, deliveries.c.id)
+"""Compared as a whole, so that an index goes straight to it and reads on from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Delivery:
     target_type: str
     target_value: str
     run_id: str | None
+    change_summary: str | None
     export_ids: tuple[int, ...]
     dashboard: tuple[int, str] | None
     insights: tuple[dict[str, Any], ...]
@@ -84,11 +87,12 @@ async def newest(
     subscription_id: int | None = None,
     status: DeliveryStatus | None = None,
     before: tuple[datetime, UUID] | None = None,
+    after: tuple[datetime, UUID] | None = None,
     notices: bool = True,
     shown: bool = False,
     limit: int = PAGE,
 ) -> list[Delivery]:
-    """A page of deliveries, newest first; ``before`` is the last one of the page before.
+    """A page of deliveries, newest first: from ``before`` on, or, on the way back, up to ``after``.
 
     What they showed, and every attempt, is read only where it is wanted (``shown``): it may be ten thousand rows.
     """
@@ -99,10 +103,10 @@ async def newest(
         conditions.append(deliveries.c.status == status)
     if not notices:
         conditions.append(deliveries.c.trigger_type != Trigger.NOTICE)
+    if after is not None:
+        return (await _read(connection, [*conditions, _place > after], shown=shown, limit=limit))[::-1]
     if before is not None:
-        created_at, id_ = before
-        older = deliveries.c.created_at < created_at
-        conditions.append(or_(older, and_(deliveries.c.created_at == created_at, deliveries.c.id < id_)))
+        conditions.append(_place < before)
     return await _read(connection, conditions, newest_first=True, shown=shown, limit=limit)
 
 
@@ -131,10 +135,8 @@ async def of_run(connection: AsyncConnection, run_id: str) -> AsyncIterator[Deli
     while page:
         for delivery in page:
             yield delivery
-        last = page[-1]
-        later = deliveries.c.created_at > last.created_at
-        same = and_(deliveries.c.created_at == last.created_at, deliveries.c.id > last.id)
-        page = await _read(connection, [*conditions, or_(later, same)], limit=PAGE)
+        after = _place > (page[-1].created_at, page[-1].id)
+        page = await _read(connection, [*conditions, after], limit=PAGE)
 
 
 async def _read(
@@ -145,14 +147,13 @@ async def _read(
     shown: bool = False,
     limit: int = 1,
 ) -> list[Delivery]:
-    order = [deliveries.c.created_at, deliveries.c.id]
     rows = (
         await connection.execute(
             select(deliveries, subscriptions.c.dashboard_id, dashboards.c.name.label("dashboard_name"))
             .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
             .outerjoin(dashboards, dashboards.c.id == subscriptions.c.dashboard_id)
             .where(*conditions)
-            .order_by(*(column.desc() if newest_first else column for column in order))
+            .order_by(*(column.desc() if newest_first else column for column in _place))
             .limit(limit)
         )
     ).all()
@@ -171,6 +172,7 @@ async def _read(
             target_type=row.target_type,
             target_value=row.target_value,
             run_id=row.run_id,
+            change_summary=row.change_summary or None,  # empty: it was asked for in vain
             export_ids=tuple(row.exported_asset_ids or ()),
             dashboard=None if row.dashboard_id is None else (row.dashboard_id, row.dashboard_name),
             insights=tuple(snapshots[id_] for id_ in row.exported_asset_ids or () if id_ in snapshots),

@@ -7,14 +7,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.errors import NotFound
 from scheduler.models import dashboards, deliveries, delivery_recipients, insights, subscriptions, users
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger, may_become
+from scheduler.store.bulk import among
 from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
+from scheduler.store.listing import Filters, folded, which
 from scheduler.store.people import User
 
 
@@ -39,6 +41,8 @@ class Subscription:
     enabled: bool
     deleted: bool
     last_error: dict[str, str] | None
+    summary_enabled: bool
+    summary_prompt_guide: str
     created_by: User
     created_at: datetime
     updated_at: datetime
@@ -86,69 +90,22 @@ def _subscription(row: AnyRow) -> Subscription:
         enabled=row.enabled,
         deleted=row.deleted,
         last_error=row.last_error,
+        summary_enabled=row.summary_enabled,
+        summary_prompt_guide=row.summary_prompt_guide,
         created_by=User(row.created_by_id, row.user_uuid, row.user_email, row.first_name, row.last_name, row.role),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which subscriptions of a project are asked for, and in which order (api-contract)."""
-
-    created_by: UUID | None = None
-    dashboard: int | None = None
-    insight: int | None = None
-    target_type: str | None = None
-    resource_type: str | None = None
-    deleted: bool = False
-    words: tuple[str, ...] = ()
-    """Each has to be in the title, the insight's or the dashboard's name, in any case."""
-    ordering: tuple[str, ...] = ()
-    """``created_at next_delivery_date title created_by__email``, with ``-`` the other way round."""
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """As SQL; what was not asked for limits nothing."""
-        asked = {
-            users.c.uuid: self.created_by,
-            subscriptions.c.dashboard_id: self.dashboard,
-            subscriptions.c.insight_id: self.insight,
-            subscriptions.c.target_type: self.target_type,
-        }
-        conditions = [subscriptions.c.deleted if self.deleted else ~subscriptions.c.deleted]
-        conditions += [column == value for column, value in asked.items() if value is not None]
-        resource = {"insight": subscriptions.c.insight_id, "dashboard": subscriptions.c.dashboard_id}
-        if self.resource_type in resource:
-            conditions.append(resource[self.resource_type].is_not(None))
-        named = (subscriptions.c.title, insights.c.name, dashboards.c.name)
-        conditions += [or_(*(column.icontains(word, autoescape=True) for column in named)) for word in self.words]
-        return conditions
-
-    def order(self) -> list[ColumnElement[Any]]:
-        """As SQL; words it does not know are left out, newest first where none is left."""
-        columns: dict[str, ColumnElement[Any]] = {
-            "created_at": subscriptions.c.created_at,
-            "next_delivery_date": subscriptions.c.next_delivery_date,
-            "title": subscriptions.c.title,
-            "created_by__email": users.c.email,
-        }
-        known = [each.strip() for each in self.ordering if each.strip().removeprefix("-") in columns]
-        ordered = [
-            columns[each.removeprefix("-")].desc() if each.startswith("-") else columns[each].asc()
-            for each in known or ["-created_at"]
-        ]
-        return [*ordered, subscriptions.c.id.desc()]
-
-
 async def page(
     connection: AsyncConnection, project_id: int, filters: Filters, *, limit: int, offset: int
 ) -> tuple[list[Subscription], int]:
-    """A page of the project's subscriptions, and how many there are in all."""
-    conditions = [subscriptions.c.project_id == project_id, *filters.conditions()]
-    query = _query().where(*conditions)
-    count = await connection.execute(select(func.count()).select_from(query.order_by(None).subquery()))
-    rows = await connection.execute(query.order_by(*filters.order()).limit(limit).offset(offset))
-    return [_subscription(row) for row in rows], count.scalar_one()
+    """A page of the project's subscriptions, and how many there are in all. Raises what :func:`which` raises."""
+    ids, count = await which(connection, project_id, filters, limit=limit, offset=offset)
+    rows = await connection.execute(_query().where(among(subscriptions.c.id, ids, connection.dialect)))
+    found = {row.id: _subscription(row) for row in rows} if ids else {}
+    return [found[id_] for id_ in ids if id_ in found], count
 
 
 async def listed(connection: AsyncConnection, project_id: int) -> list[Subscription]:
@@ -183,7 +140,7 @@ async def project_of(connection: AsyncConnection, subscription_id: int) -> int |
 async def add(tx: AsyncConnection, values: dict[str, Any], *, now: datetime) -> int:
     """A new row; its id."""
     made = await tx.execute(
-        insert(subscriptions).values(**values, created_at=now, updated_at=now).returning(subscriptions.c.id)
+        insert(subscriptions).values(**_kept(values), created_at=now, updated_at=now).returning(subscriptions.c.id)
     )
     return int(made.scalar_one())
 
@@ -191,8 +148,16 @@ async def add(tx: AsyncConnection, values: dict[str, Any], *, now: datetime) -> 
 async def change(tx: AsyncConnection, subscription_id: int, values: dict[str, Any], *, now: datetime) -> None:
     """Set columns of a row that the caller has locked."""
     await tx.execute(
-        update(subscriptions).where(subscriptions.c.id == subscription_id).values(**values, updated_at=now)
+        update(subscriptions).where(subscriptions.c.id == subscription_id).values(**_kept(values), updated_at=now)
     )
+
+
+def _kept(values: dict[str, Any]) -> dict[str, Any]:
+    """With the title as search and order see it."""
+    if "title" not in values:
+        return values
+    title: str | None = values["title"]
+    return values | {"title_folded": None if title is None else folded(title)}
 
 
 async def suppress(tx: AsyncConnection, subscription_id: int) -> None:

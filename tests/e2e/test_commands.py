@@ -159,7 +159,13 @@ def test_what_is_added_is_listed_shown_by_name_and_id_and_removed(paperround: Co
     slack = paperround.must("integrations", "add", "slack", "--name", "Team", "--token", "-", text="xoxb-1\n")
     webhook = paperround.must("integrations", "add", "webhook", "--name", "Signed")
 
-    assert source == {"id": source["id"], "name": "Shop", "kind": "sql", "created_at": INSTANT}
+    assert source == {
+        "id": source["id"],
+        "name": "Shop",
+        "kind": "sql",
+        "mask_value": "sqlite:///…/shop.db",
+        "created_at": INSTANT,
+    }
     assert insight == {
         "id": insight["id"],
         "short_id": Matching("[0-9a-f]{8}"),
@@ -176,10 +182,13 @@ def test_what_is_added_is_listed_shown_by_name_and_id_and_removed(paperround: Co
         "name": "Numbers",
         "description": "All of it",
         "insights": [insight["id"]],
+        "tiles": [{"insight": insight["id"], "name": "Sales", "position": 0}],
         "created_at": INSTANT,
     }
-    assert slack == {"id": slack["id"], "kind": "slack", "name": "Team", "created_at": INSTANT}
-    assert webhook == {"id": webhook["id"], "kind": "webhook", "name": "Signed", "created_at": INSTANT}
+    seen = {"mask_value": "…", "created_at": INSTANT}  # a token as short as this one would be told by its end
+    assert slack == {"id": slack["id"], "kind": "slack", "name": "Team", **seen}
+    seen |= {"mask_value": Matching("….{4}")}
+    assert webhook == {"id": webhook["id"], "kind": "webhook", "name": "Signed", **seen}
     for noun, row in (
         ("dashboards", dashboard),
         ("insights", insight),
@@ -498,7 +507,7 @@ def commands(group: typer.core.TyperGroup, path: tuple[str, ...] = ()) -> Iterat
 def test_every_command_that_answers_takes_json(path: tuple[str, ...], command: Any) -> None:
     options = {option for parameter in command.params for option in parameter.opts}
 
-    assert "--json" in options or path == ("demo",)
+    assert "--json" in options or path[0] in {"demo", "mcp"}  # a show; a protocol of its own
     assert command.help, "it does not say what it does"
 
 

@@ -115,7 +115,7 @@ ASKED = {"occurrence_at": None}
     [
         ("email", "scheduled", {}, "Weekly shop numbers – Monday, 23 November", "23 November 2026, 09:00 Berlin time"),
         ("email", "scheduled", {"title": None}, "Shop overview – Monday, 23 November", "Shop overview"),
-        ("email", "manual", ASKED, "Test: Weekly shop numbers", "the schedule stays as it is"),
+        ("email", "manual", ASKED, "Weekly shop numbers – Monday, 23 November", "Revenue"),
         (
             "email",
             "target_change",
@@ -139,7 +139,7 @@ ASKED = {"occurrence_at": None}
         ),
         ("webhook", "target_change", ASKED, "Subscribed: Weekly shop numbers", "subscribed this address"),
         ("slack", "scheduled", {}, "Weekly shop numbers – Monday, 23 November", "*Revenue*: €1,200 (+20%"),
-        ("slack", "manual", ASKED, "Test: Weekly shop numbers", "the schedule stays as it is"),
+        ("slack", "manual", ASKED, "Weekly shop numbers – Monday, 23 November", "*Revenue*"),
         ("email", "backfill", {}, "Weekly shop numbers – Monday, 23 November", "Revenue"),
         ("email", "resend", {}, "Weekly shop numbers – Monday, 23 November", "Revenue"),
         (

@@ -173,18 +173,18 @@ async def test_a_recurrence_that_is_over_cannot_be_created(world: World) -> None
         ({"insight": True}, "insight", "invalid_input"),
         ({"insight": None, "dashboard": 4711}, "dashboard", "does_not_exist"),
         ({"dashboard_export_insights": [1]}, "dashboard_export_insights", "invalid_input"),
-        ({"target_type": None}, "target_type", "invalid_choice"),
+        ({"target_type": None}, "target_type", "null"),
         ({"target_type": "fax"}, "target_type", "invalid_choice"),
         ({"target_type": ["email"]}, "target_type", "invalid_choice"),
-        ({"target_value": None}, "target_value", "required"),
-        ({"target_value": "  "}, "target_value", "required"),
+        ({"target_value": None}, "target_value", "null"),
+        ({"target_value": "  "}, "target_value", "blank"),
         ({"target_value": "ann@example.org, nobody"}, "target_value", "invalid_input"),
         ({"target_value": "ann@example.org\nBcc: all@example.org"}, "target_value", "invalid_input"),
         ({"target_type": "slack", "target_value": "#general"}, "target_value", "invalid_input"),
         ({"target_type": "slack", "target_value": "C0123456"}, "integration_id", "required"),
         ({"target_type": "webhook", "target_value": "http://example.org/hook"}, "target_value", "invalid_input"),
         ({"target_type": "webhook", "target_value": "https://10.0.0.1/hook"}, "target_value", "invalid_input"),
-        ({"frequency": None}, "frequency", "required"),
+        ({"frequency": None}, "frequency", "null"),
         ({"frequency": "hourly"}, "frequency", "invalid_choice"),
         ({"interval": 0}, "interval", "min_value"),
         ({"bysetpos": 0, "byweekday": ["monday"]}, "bysetpos", "invalid_input"),
@@ -192,6 +192,7 @@ async def test_a_recurrence_that_is_over_cannot_be_created(world: World) -> None
         ({"start_date": NOON.replace(tzinfo=None)}, "start_date", "invalid_input"),
         ({"timezone": "Mars/Olympus"}, "timezone", "invalid_choice"),
         ({"enabled": "yes"}, "enabled", "invalid_input"),
+        ({"enabled": None}, "enabled", "null"),
         ({"title": "x" * 101}, "title", "max_length"),
         ({"title": "a\0b"}, "title", "invalid_input"),
         ({"invite_message": "a\0b"}, "invite_message", "invalid_input"),
@@ -308,7 +309,7 @@ async def test_a_selection_has_1_to_25_different_tiles(world: World) -> None:
 
     assert widest.dashboard_export_insights == tuple(tiles[:25])
     assert await refused(world, **on) == (field, "required")
-    assert await refused(world, **on, dashboard_export_insights=None) == (field, "required")
+    assert await refused(world, **on, dashboard_export_insights=None) == (field, "null")
     assert await refused(world, **on, dashboard_export_insights=[]) == (field, "invalid_input")
     assert await refused(world, **on, dashboard_export_insights=tiles) == (field, "invalid_input")
     assert await refused(world, **on, dashboard_export_insights=[tiles[0], tiles[0]]) == (field, "invalid_input")
