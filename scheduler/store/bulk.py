@@ -12,8 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from psycopg import AsyncConnection as PostgreSQL
-from psycopg.sql import SQL, Identifier
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -80,8 +78,7 @@ class Additions:
         self._table = table
         self._names = names
         self._types = [table.c[name].type for name in names]
-        columns = SQL(", ").join(Identifier(name) for name in names)
-        self._copy = SQL("COPY {} ({}) FROM STDIN").format(Identifier(table.name), columns)
+        self._copy = f"COPY {table.name} ({', '.join(names)}) FROM STDIN"
         self._prepared = cache(self._prepare)
 
     async def run(self, tx: AsyncConnection, rows: Collection[Row]) -> None:
@@ -93,7 +90,7 @@ class Additions:
         if tx.dialect.name != "postgresql":
             await tx.exec_driver_sql(sql, written)
             return
-        connection: PostgreSQL[Any] = (await tx.get_raw_connection()).driver_connection  # type: ignore[assignment]
+        connection: Any = (await tx.get_raw_connection()).driver_connection  # psycopg's, and imported only there
         async with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
             for row in written:
                 await copy.write_row(row)
@@ -116,7 +113,7 @@ def among(of: ColumnElement[Any], values: Collection[Any], dialect: Dialect) -> 
 def _compiled(statement: Executable, dialect: Dialect) -> tuple[str, list[str]]:
     """The text as the driver takes it, and the name of the parameter at each of its places."""
     style = "format" if dialect.name == "postgresql" else "qmark"
-    compiled = statement.compile(dialect=type(dialect)(paramstyle=style))  # type: ignore[attr-defined]
+    compiled = statement.compile(dialect=type(dialect)(paramstyle=style))  # type: ignore[attr-defined, call-arg]
     return str(compiled), list(compiled.positiontup or ())
 
 

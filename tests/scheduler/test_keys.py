@@ -7,19 +7,24 @@ import re
 import zlib
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from importlib import resources
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
 from structlog.testing import capture_logs
 
-from scheduler.app import initialise, opened
+from scheduler.app import KEY_CHECK, initialise, opened
 from scheduler.contract import key_json, user_json
 from scheduler.db import Database
 from scheduler.errors import DatabaseUnavailable, InvalidField, NotFound
 from scheduler.keys import OBJECTS, SCOPES, Keys, Principal, allowed, is_well_formed, new_key
 from scheduler.models import metadata
+from scheduler.sealing import Box
 from scheduler.settings import database_url, load_settings
 from scheduler.store import people
 from scheduler.store.keys import ApiKey
@@ -205,29 +210,38 @@ async def test_what_is_given_twice_counts_once_and_names_are_trimmed(world: Worl
     assert (key.name, key.scopes, key.project_ids) == ("Ü", ("insight:read", "*"), (project,))
 
 
-SINCE_THERE_ARE_KEYS = (
-    "DROP TABLE api_keys",
-    "DROP TABLE share_passwords",
-    "DROP TABLE shares",
-    "DROP TABLE verification_tokens",
-    "DROP TABLE domains",
-    "ALTER TABLE organisations DROP COLUMN summaries_allowed",
-    "ALTER TABLE subscriptions DROP COLUMN summary_enabled",
-    "ALTER TABLE subscriptions DROP COLUMN summary_prompt_guide",
-    "ALTER TABLE deliveries DROP COLUMN change_summary",
+FIRST_ROWS = (
+    "INSERT INTO installation (id, uuid, key_check_sealed, created_at) VALUES (1, :uuid, :sealed, :now)",
+    "INSERT INTO organisations (id, name, created_at) VALUES (1, 'Test', :now)",
+    (
+        "INSERT INTO users (uuid, organisation_id, email, first_name, last_name, role, created_at)"
+        " VALUES (:uuid, 1, 'owner@example.org', '', '', 'admin', :now)"
+    ),
+    "INSERT INTO projects (organisation_id, name, timezone, created_at) VALUES (1, 'Test', 'UTC', :now)",
 )
 
 
+def make_as_it_was_before(connection: Connection) -> None:
+    """The schema of revision 0002, and its first rows."""
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("scheduler") / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "0002")
+    values = {"uuid": uuid4().hex, "sealed": Box(SECRET_KEY).seal(KEY_CHECK), "now": "2026-01-01 00:00:00.000000"}
+    for each in FIRST_ROWS:
+        connection.execute(text(each), values)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 async def test_a_database_from_before_there_were_keys_gets_their_table_and_keeps_its_rows(
-    ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = load_settings(database_url=ledger_url, secret_key=SECRET_KEY)
-    database = Database(database_url(ledger_url))
+    url = f"sqlite:///{tmp_path / 'old.db'}" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    settings = load_settings(database_url=url, secret_key=SECRET_KEY)
+    database = Database(database_url(url))
     async with database.write() as tx:
-        for what in SINCE_THERE_ARE_KEYS:
-            await tx.execute(text(what))
-        await tx.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        await tx.run_sync(make_as_it_was_before)
 
     done = await initialise(settings, project="Another", owner_email=None)
 
