@@ -35,9 +35,10 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(STAMP) ## Measure: deliveries a second, CPU, memory, lateness beside hanging endpoints (DELIVERIES=10000)
+bench: $(STAMP) ## Measure: deliveries a second, CPU, memory, lateness beside hanging endpoints, long lists (DELIVERIES=10000)
 	$(BIN)/python -m tests.benchmarks $(DELIVERIES)
 	$(BIN)/python -m tests.benchmarks.hanging
+	$(BIN)/python -m tests.benchmarks.lists
 
 CYCLES ?= 1000
 DATABASE ?= sqlite

@@ -5,14 +5,13 @@ The page is Swagger UI (``templates/pages/docs``). It may run its own script and
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
 
 from scheduler.api.document import document
 from scheduler.app import App
@@ -40,13 +39,14 @@ def add_docs(web: FastAPI, app: App) -> None:
     """Put the document and its page on this web server; no key is needed to read them."""
 
     @cache
-    def made() -> dict[str, Any]:
+    def made() -> bytes:
         server = urlsplit(app.settings.base_url).path.rstrip("/")  # on whatever host it is read from
-        return document(web, version=version("paperround"), server=server or "/")
+        whole = document(web, version=version("paperround"), server=server or "/")
+        return json.dumps(whole, ensure_ascii=False).encode()
 
     @web.api_route("/openapi.json", methods=["GET", "HEAD"], include_in_schema=False)
-    async def openapi() -> JSONResponse:
-        return JSONResponse(made(), headers=HEADERS)
+    def openapi() -> Response:  # in a thread: the first one takes a moment to make
+        return Response(made(), media_type="application/json", headers=HEADERS)
 
     @web.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> Response:

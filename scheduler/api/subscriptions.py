@@ -214,8 +214,7 @@ async def _not_too_often(asked: Asked) -> None:
     if allowed == 0:
         return
     async with asked.app.database.read() as connection:
-        recent = await ledger.count_since(
-            connection, asked.project.id, Trigger.MANUAL, since=asked.app.clock() - timedelta(minutes=1)
-        )
+        since = asked.app.clock() - timedelta(minutes=1)
+        recent = await ledger.count_tests(connection, asked.project.id, since=since)
     if recent >= allowed:
         raise throttled(60, f"At most {allowed} tests a minute in one project; wait a little.")

@@ -256,5 +256,6 @@ def _one_address(email: str) -> str:
 def _usable_name(field: str, name: str) -> str:
     name = name.strip()
     if len(name) > 150 or not name.isprintable():
-        raise InvalidField(field, "must be at most 150 printable characters on one line", code="max_length")
+        code = "max_length" if len(name) > 150 else "invalid_input"
+        raise InvalidField(field, "must be at most 150 printable characters on one line", code=code)
     return name

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import cache
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from scheduler.api.serving import add_api, put_behind
-from scheduler.app import App
+from scheduler.api.serving import put_behind
 from scheduler.serving import all_pages
-from scheduler.settings import load_settings
-from tests.scheduler.api.documented import as_documented
+from tests.scheduler.api.documented import api_alone, as_documented
 from tests.scheduler.conftest import World, settle
 
 HALF_PAST = "2026-11-22T12:30:00Z"
@@ -96,14 +92,6 @@ def served(world: World) -> FastAPI:
         return True
 
     return all_pages(world.app, is_alive=is_alive)
-
-
-@cache
-def api_alone() -> FastAPI:
-    """The API's routes, put together once: that takes longer than most tests."""
-    web = FastAPI()
-    add_api(web, cast("App", SimpleNamespace(settings=load_settings(), clock=None)))
-    return web
 
 
 @pytest.fixture

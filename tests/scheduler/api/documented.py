@@ -16,19 +16,24 @@ from jsonschema import Draft202012Validator, FormatChecker
 from scheduler.api.document import document
 from scheduler.api.serving import add_api
 from scheduler.app import App
-from scheduler.clock import system_clock
-from scheduler.settings import Settings
+from scheduler.settings import load_settings
 
 Json = dict[str, Any]
 FORMATS = FormatChecker(formats=("date-time", "uuid"))
 
 
 @cache
+def api_alone() -> FastAPI:
+    """The API's routes, put together once: that takes longer than most tests."""
+    web = FastAPI(openapi_url=None)
+    add_api(web, cast("App", SimpleNamespace(settings=load_settings(), clock=None)))
+    return web
+
+
+@cache
 def the_document() -> Json:
     """As the service has it; what is behind the routes plays no part in it."""
-    web = FastAPI()
-    add_api(web, cast("App", SimpleNamespace(settings=Settings(), clock=system_clock)))
-    return document(web, version="0", server="/")
+    return document(api_alone(), version="0", server="/")
 
 
 @dataclass(frozen=True)

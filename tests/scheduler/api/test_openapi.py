@@ -14,6 +14,8 @@ from fastapi.routing import iter_route_contexts
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from scheduler.api import schemas
+from scheduler.subscriptions import FIELDS
 from tests.scheduler.api.conftest import Client, served
 from tests.scheduler.api.documented import Operation, operations, the_document
 from tests.scheduler.conftest import World
@@ -107,6 +109,11 @@ def _bodies(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _validator(document: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
     return Draft202012Validator({**schema, "components": document["components"]})
+
+
+def test_a_subscriptions_bodies_have_every_field_that_can_be_written() -> None:
+    for model in (schemas.NewSubscription, schemas.ReplacedSubscription, schemas.ChangedSubscription):
+        assert set(model.model_fields) == FIELDS
 
 
 # ── what it says works ───────────────────────────────────────────────────────────────────────────────────────────────
