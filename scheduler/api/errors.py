@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from scheduler.db import first_line
@@ -91,7 +91,7 @@ def refusal_of(problem: Exception) -> Refused:
             found = permission_denied(str(problem))
         case QuotaExceeded():
             found = Refused(402, OURS, "quota_limit_exceeded", str(problem))
-        case DatabaseUnavailable() | SQLAlchemyError():
+        case DatabaseUnavailable() | OperationalError() | InterfaceError():
             log.error("api.database", problem=first_line(problem))
             detail = "The database does not answer; try again."
             found = Refused(503, OURS, "error", detail, headers={"retry-after": "5"})
@@ -116,6 +116,6 @@ def install(web: FastAPI) -> None:
     async def refuse(_: Request, problem: Exception) -> JSONResponse:
         return answer(refusal_of(problem))
 
-    for kind in (PaperroundError, SQLAlchemyError, HTTPException, RequestValidationError):
+    for kind in (PaperroundError, OperationalError, InterfaceError, HTTPException, RequestValidationError):
         web.add_exception_handler(kind, refuse)
     web.add_exception_handler(Exception, refuse)
