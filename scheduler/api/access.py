@@ -11,7 +11,7 @@ from fastapi import Depends, Path, Request
 from scheduler.api.errors import not_authenticated, permission_denied
 from scheduler.app import App
 from scheduler.errors import NotFound
-from scheduler.keys import PREFIX, Principal
+from scheduler.keys import Principal, is_well_formed
 from scheduler.store.people import Project
 
 LARGEST_ID = 2**63 - 1
@@ -35,7 +35,7 @@ async def principal(request: Request, app: Parts) -> Principal:
 
 async def identified(request: Request, app: App) -> Principal:
     """Who presents a good key in the ``Authorization`` header (RFC 6750, 2.1); a key in the address is never good."""
-    if any(value.startswith(PREFIX) for value in request.query_params.values()):
+    if any(is_well_formed(part) for pair in request.query_params.multi_items() for part in pair):
         raise not_authenticated()
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     found = await app.keys.check(key.strip()) if scheme.lower() == "bearer" else None

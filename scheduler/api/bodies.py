@@ -35,6 +35,8 @@ async def read_object(request: Request) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidField(None, "The body must be a JSON object.")
     for field, value in found.items():
+        if not _is_plain(field):
+            raise InvalidField(None, "The body's names must be without NUL characters and lone surrogates.")
         _check(field, value)
     return found
 
@@ -88,7 +90,7 @@ def _check(field: str, value: Any) -> None:
     for depth, each in _within(value):
         if depth > DEEPEST:
             raise InvalidField(field, "is nested too deeply.")
-        if isinstance(each, str) and ("\0" in each or _has_lone_surrogate(each)):
+        if isinstance(each, str) and not _is_plain(each):
             raise InvalidField(field, "must be text without NUL characters and lone surrogates.")
         if isinstance(each, int | float) and abs(each) >= LARGEST_NUMBER:
             raise InvalidField(field, "is too large a number.", code="max_value")
@@ -106,9 +108,10 @@ def _within(value: Any) -> Iterator[tuple[int, Any]]:
             waiting += [(depth + 1, part) for part in each]
 
 
-def _has_lone_surrogate(text: str) -> bool:
+def _is_plain(text: str) -> bool:
+    """Neither database keeps a NUL, and half a pair of surrogates is no character in UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return True
-    return False
+        return False
+    return "\0" not in text

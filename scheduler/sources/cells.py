@@ -17,8 +17,8 @@ CELL_LIMIT = 10_000
 """Characters of one cell; a longer text ends with an ellipsis."""
 TEXT_LIMIT = 20_000_000
 """Characters of all cells together: rows beyond are left out, as if there were too many of them."""
-FETCH = 500
-"""Rows a round trip: the memory of wide rows is bounded by it."""
+LEAST_CELL = 20
+"""What any cell counts as: a million numbers, or nothings, take as much memory, and time, as all that text."""
 
 _SAFE_INTEGER = 2**53  # RFC 8259, section 6: beyond, readers round
 
@@ -51,7 +51,7 @@ class Table:
             self.truncated = True
             return False
         kept = tuple(_scalar(value) for value in row)
-        self.room -= sum(len(cell) for cell in kept if isinstance(cell, str))
+        self.room -= sum(max(LEAST_CELL, len(cell)) if isinstance(cell, str) else LEAST_CELL for cell in kept)
         self.rows.append(kept)
         return True
 

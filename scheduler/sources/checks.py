@@ -107,6 +107,9 @@ def check_source_url(url: str) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
+_UNREADABLE = "it cannot be read; special characters in the password are written as %40 for @, %2F for /"
+
+
 def _parse_url(url: str) -> URL:
     text = url.strip()
     if not text.isprintable() or "://" not in text:
@@ -114,7 +117,9 @@ def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(text)
     except (ArgumentError, ValueError):  # their text may quote the URL
-        _refuse_url("it cannot be read; special characters in the password are written as %40 for @, %2F for /")
+        _refuse_url(_UNREADABLE)
+    if "@" in (parsed.host or ""):  # the rest of a password: the host is shown
+        _refuse_url(_UNREADABLE)
     if parsed.get_backend_name() in {"postgresql", "postgres"}:
         return parsed.set(drivername="postgresql+psycopg")
     return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
@@ -142,6 +147,8 @@ def _with_absolute_path(url: URL) -> URL:
 def _require_libpq_options(url: URL) -> None:
     from scheduler.sources.postgresql import conninfo  # noqa: PLC0415 - psycopg: a fifth of a second
 
+    if "sslkeylogfile" in url.query:
+        _refuse_url("sslkeylogfile makes libpq write into a file; leave it out")
     try:
         conninfo(url)
     except Failure:

@@ -13,10 +13,11 @@ from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from scheduler.sources.cells import FETCH, Table
+from scheduler.sources.cells import Table
 from scheduler.sources.problems import NOT_ROWS, Failure, Problem
 from scheduler.sources.threads import in_thread
 
+_ROWS_AT_ONCE = 10  # each may be as large as the database allows
 # A read-only session may write files, and MySQL's comments are not everybody's: looked for wherever it stands.
 _MYSQL_FILE = re.compile(r"\b(outfile|dumpfile)\b|/\*M?!", re.IGNORECASE)
 
@@ -59,7 +60,7 @@ def _read(source: URL, sql: str, table: Table, within: timedelta, cutter: _Cutte
             for statement in _session(dialect.name, within, is_mariadb=getattr(dialect, "is_mariadb", False)):
                 connection.exec_driver_sql(statement)
             # As it was written: %, :name and ? are the person's, not parameters; rows come as they are read.
-            asked = connection.execution_options(no_parameters=True, stream_results=True, max_row_buffer=FETCH)
+            asked = connection.execution_options(no_parameters=True, stream_results=True, max_row_buffer=_ROWS_AT_ONCE)
             with asked.exec_driver_sql(sql) as result:
                 if not result.returns_rows:
                     raise Failure(Problem.REFUSED, NOT_ROWS)
@@ -74,10 +75,14 @@ def _read(source: URL, sql: str, table: Table, within: timedelta, cutter: _Cutte
 
 
 def _connect_args(driver: str, within: timedelta) -> dict[str, Any]:
-    """Drivers whose blocked thread nothing else would wake."""
+    """What the URL cannot change: MySQL's server is handed no file of ours, whatever it asks for (LOAD DATA LOCAL), and
+    a blocked thread that nothing else would wake comes back.
+    """
     seconds = max(1, math.ceil(within.total_seconds()))
     if driver in {"pymysql", "mysqldb"}:
-        return {"connect_timeout": min(seconds, 10), "read_timeout": seconds}
+        return {"local_infile": False, "connect_timeout": min(seconds, 10), "read_timeout": seconds}
+    if driver == "mysqlconnector":
+        return {"allow_local_infile": False}
     return {}
 
 

@@ -6,24 +6,26 @@ Importing this loads psycopg: only who asks or checks such a source does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg.conninfo import make_conninfo
-from psycopg.types.numeric import IntDumper
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
 from scheduler.snapshot import ColumnType
-from scheduler.sources.cells import FETCH, Table
+from scheduler.sources.cells import Table
 from scheduler.sources.problems import Failure, Problem
 
+_CURSOR = "paperround"
+_FETCH = 500
 _CONNECT_PATIENCE = timedelta(seconds=10)
 
 
@@ -33,18 +35,31 @@ async def ask(source: URL, sql: str, table: Table, within: timedelta) -> None:
         await connection.set_read_only(True)
         await connection.execute(_session(within).encode())
         # DECLARE takes a query and nothing else, and the extended protocol takes one statement and no second.
-        async with connection.cursor("paperround", scrollable=False) as cursor:
-            cursor.itersize = FETCH
+        async with connection.cursor(_CURSOR, scrollable=False) as cursor:
             await cursor.execute(sql.encode())
             columns = cursor.description or ()
             table.begin((column.name for column in columns), [_type(column.type_code)[0] for column in columns])
-            async for row in cursor:
-                if not table.add(row):
-                    break
+            await _fill(table, connection.cursor())
     except psycopg.Error as error:
         raise Failure(_problem(error), error.diag.message_primary or str(error)) from None
     finally:
         await connection.close()  # without a commit: rolled back
+
+
+async def _fill(table: Table, cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> None:
+    """So many rows a round trip, taken one by one: each may have a gigabyte, and all of them more than our memory."""
+    fetched = _FETCH
+    while fetched == _FETCH and not table.truncated:
+        before = len(table.rows)
+        await _take(table, cursor.stream(f"FETCH FORWARD {_FETCH} FROM {_CURSOR}".encode()))
+        fetched = len(table.rows) - before
+
+
+async def _take(table: Table, rows: AsyncIterator[tuple[Any, ...]]) -> None:
+    async with aclosing(cast("AsyncGenerator[tuple[Any, ...]]", rows)):  # closed early, it tells the server to stop
+        async for row in rows:
+            if not table.add(row):
+                break
 
 
 async def _connect(source: URL, patience: timedelta) -> psycopg.AsyncConnection[tuple[Any, ...]]:
@@ -133,5 +148,4 @@ class _Reader(Loader):
 def _adapters() -> AdaptersMap:
     adapters = AdaptersMap()
     adapters.register_loader(0, _Reader)  # 0: whatever has no loader of its own
-    adapters.register_dumper(int, IntDumper)  # the cursor's own FETCH 500
     return adapters

@@ -18,7 +18,9 @@ from scheduler.sources.threads import in_thread
 _READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 # Those that read; full-text search itself asks the last two.
 _PRAGMAS = re.compile("(table|index|foreign_key)_x?(info|list)|data_version|page_size")
-_LONGEST = 64 * 1024 * 1024  # bytes of one value: randomblob(1e9) is one step that nothing can stop
+# Nothing can stop a function half-way. Some take as long as the square of what they are given: ten seconds, with this.
+_LONGEST = 1_000_000  # bytes of one value
+_LONGEST_PATTERN = 1000  # of LIKE and GLOB
 _LOCK_PATIENCE = 5.0  # s to wait for a writer's lock
 _STEPS = 10_000  # of its machine between two looks at the watch: well under a millisecond
 
@@ -47,6 +49,7 @@ def _open(path: Path, stop: threading.Event) -> sqlite3.Connection:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA trusted_schema = OFF")  # the file may be anybody's
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, _LONGEST_PATTERN)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # files hold what programs put there
         connection.set_authorizer(_authorize)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-_THREADS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="paperround-query")
+# Deliveries, runs and checks ask four at a time each: none waits here, while its time runs, for another's query.
+_THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="paperround-query")
 _STOP_EVERY = 0.5  # s; again and again: a stop between two statements stops neither
 _STOP_TRIES = 20  # then the driver's own time-outs have to do
 

@@ -60,7 +60,7 @@ from tests.scheduler.test_drawing import until
 
 SMALL = "8m"
 """A disk that is soon full."""
-SYNCS = range(1, 7)
+SYNCS = range(1, 6)
 """A run's first calls of fsync: before it opens, as it opens, as it claims, as it keeps content."""
 
 

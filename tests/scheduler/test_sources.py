@@ -21,7 +21,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-from scheduler import sources
+from scheduler import catalog, exporting, sources
 from scheduler.errors import InvalidField
 from scheduler.snapshot import ColumnType, QueryError, QueryResult
 from scheduler.sources import check_source_url, check_sql, elsewhere, postgresql, run_query, sqlite, threads
@@ -175,10 +175,12 @@ def test_a_relative_sqlite_path_is_made_absolute(shop: Path, monkeypatch: pytest
         ("postgresql://u:hunter2@h:\nx/db", "write it as postgresql://"),
         ("postgresql://u:hunter2@h:hunter2/db", "special characters in the password"),
         ("://hunter2", "special characters in the password"),
+        ("postgresql://u:pass@hunter2@h/db", "special characters in the password"),
         ("nosuch://u:hunter2@h/db", "no dialect 'nosuch' is installed; postgresql, mysql"),
         ("postgresql://u:hunter2@h/db?autocommit=true", "does not know what stands behind the ?"),
         ("postgresql://u:hunter2@h/db?port=hunter2", "does not know what stands behind the ?"),
         ("postgresql://u:hunter2@/db?host=a,b&port=1,2,3", "does not know what stands behind the ?"),
+        ("postgresql://u:hunter2@h/db?sslkeylogfile=/srv/paperround.key", "makes libpq write into a file"),
         ("snowflake://u:hunter2@h/db", "run pip install 'snowflake-sqlalchemy'"),
         ("mysql://u:hunter2@h/db", "run pip install 'pymysql'"),
         ("mysql+mysqldb://u:hunter2@h/db", "run pip install 'mysqlclient'"),
@@ -374,6 +376,36 @@ async def test_wide_rows_end_when_there_is_too_much_text(shop: Path) -> None:
     assert (len(result.rows), result.truncated) == (5, True)
 
 
+def test_numbers_and_nothings_take_room_too() -> None:
+    table = Table(1000, room=200)
+    table.begin(["a", "b", "c", "d"])
+
+    assert [table.add((1, None, 2.5, "x")) for _ in range(4)] == [True, True, True, False]
+    assert (len(table.rows), table.truncated) == (3, True)
+
+
+async def test_of_large_rows_one_is_in_memory_at_a_time(postgres_server: str) -> None:
+    before = _megabytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest so far starts anew: proc_pid_clear_refs(5)
+
+    await rows(postgres_server, "SELECT repeat('x', 1000000) FROM generate_series(1, 200)")
+
+    assert _megabytes("VmHWM") - before < 100
+
+
+def _megabytes(figure: str) -> int:
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(figure)]
+    return int(line.split()[1]) // 1024
+
+
+async def test_sqlite_functions_get_nothing_they_would_be_busy_with_for_hours(shop: Path) -> None:
+    nearly_found = "SELECT instr(hex(zeroblob(9000000)), hex(zeroblob(4500000)) || '1')"
+    nearly_like = "SELECT 'x' LIKE hex(zeroblob(501))"
+
+    assert (await problem(_url(shop), nearly_found)).message == "string or blob too big"
+    assert (await problem(_url(shop), nearly_like)).message == "LIKE or GLOB pattern too complex"
+
+
 # --- reading only
 
 
@@ -506,6 +538,14 @@ def test_mysql_is_never_asked_to_write_a_file(sql: str) -> None:
     assert refused.value.problem == "QueryRefused"
 
 
+@pytest.mark.parametrize(
+    ("driver", "option"),
+    [("pymysql", "local_infile"), ("mysqldb", "local_infile"), ("mysqlconnector", "allow_local_infile")],
+)
+def test_no_mysql_server_is_handed_a_file_of_ours(driver: str, option: str) -> None:
+    assert elsewhere._connect_args(driver, sources.TIMEOUT)[option] is False
+
+
 # --- stopping
 
 
@@ -584,10 +624,22 @@ async def test_a_cancelled_caller_stops_the_query(
 
 
 async def test_a_query_waiting_for_a_thread_is_given_up_too(shop: Path) -> None:
-    asking = [problem(_url(shop), ENDLESS, within=SOON) for _ in range(12)]
+    asking = [problem(_url(shop), ENDLESS, within=SOON) for _ in range(20)]
 
     assert {error.type for error in await asyncio.gather(*asking)} == {"QueryTimeout"}
     assert busy_threads() == 0
+
+
+async def test_however_much_is_run_and_checked_a_delivery_finds_a_thread(shop: Path) -> None:
+    taken = exporting.RUNS_AT_ONCE + catalog.QUERIES_AT_ONCE
+    endless = [asyncio.create_task(run_query(_url(shop), ENDLESS, now=NOW)) for _ in range(taken)]
+    await asyncio.sleep(0)
+
+    assert (await rows(_url(shop), "SELECT 1 AS one")).rows == ((1,),)
+
+    for each in endless:
+        each.cancel()
+    await asyncio.wait(endless)
 
 
 class OtherDialect(SQLiteDialect_pysqlite):

@@ -320,6 +320,21 @@ async def test_no_insight_leaves_while_somebody_chooses_it(api: Client) -> None:
     assert all(each in ([200, 400], [409, 201]) for each in ends), ends
 
 
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+async def test_an_insight_that_goes_at_this_moment_is_neither_chosen_nor_run(api: Client) -> None:
+    ends = []
+    for _ in range(4):
+        insight = (await api.must("POST", "/insights", 201, json={**INSIGHT, "check": False}))["id"]
+        leaving = api("DELETE", f"/insights/{insight}")
+        choosing = api("POST", "/subscriptions", json=api.body(insight=insight))
+        running = [api("POST", f"/insights/{insight}/run") for _ in range(3)]
+        left, chosen, *ran = [each.status_code for each in await asyncio.gather(leaving, choosing, *running)]
+        ends.append((left, chosen, set(ran) <= {200, 404}))
+        await api("PATCH", f"/insights/{insight}", json={"name": f"Old {insight}"})
+
+    assert all(each in {(204, 400, True), (409, 201, True)} for each in ends), ends
+
+
 async def test_credentials_can_go_when_nothing_is_on_its_way_with_them_and_the_ledger_stays(api: Client) -> None:
     old, new = [await api.must("POST", "/integrations", 201, json={**SLACK, "name": name}) for name in ("Old", "New")]
     fields = {"target_type": "slack", "target_value": "C123", "integration_id": old["id"]}

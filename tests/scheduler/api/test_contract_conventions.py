@@ -76,7 +76,9 @@ async def test_every_bad_key_gets_the_same_401(api: Client, given: str | None) -
 async def test_a_key_in_the_address_is_refused_even_beside_a_good_one(api: Client) -> None:
     _, key = await api.world.app.keys.create(api.world.owner, name="Leaked", scopes=["*"])
 
-    assert (await api.refused("GET", f"/subscriptions?personal_api_key={key}"))[0] == 401
+    for query in (f"personal_api_key={key}", f"key={key}&key=1", key):
+        assert (await api.refused("GET", f"/subscriptions?{query}"))[0] == 401
+    await api.must("GET", "/subscriptions?search=pr_review")
 
 
 async def test_write_includes_read_and_read_does_not_write(api: Client) -> None:
