@@ -28,8 +28,8 @@ from channels.tls import tls_context
 CONNECT_LIMIT = 5.0
 TOTAL_LIMIT = 30.0
 LONGEST_ANSWER = 16 * 1024 * 1024  # what is read at most of an answer whose content matters
-LONGEST_LINE = 64 * 1024  # of an answer's head: more than any server sends that means it, and so are as many lines
-MOST_LINES = 1000
+LONGEST_LINE = 16 * 1024  # of an answer's head: more than a server sends that means it, and so are as many lines …
+MOST_LINES = 128  # … and a head of 2 MB, which is held as a whole, two hundred times at once
 
 _LEFT_AS_IT_IS = "!#$%&'()*+,-./:;=?@[]_~"
 

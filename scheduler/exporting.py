@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from unicodedata import normalize
 
@@ -24,6 +25,8 @@ from scheduler.tables import one_line, table_of
 
 RUNS_AT_ONCE = 4
 """However many ask at once, sources are asked by so many of them; deliveries have queries of their own."""
+TURN_WITHIN = 30.0
+"""Seconds until somebody is sent away instead of waiting on: by then, who asked may be gone."""
 DRAWINGS_AT_ONCE = 1
 """There is one process that draws: so a delivery's picture waits for one of these, however many are asked for."""
 ROWS_ON_PAGE, COLUMNS_ON_PAGE, CELL_ON_PAGE = 1000, 100, 500
@@ -41,13 +44,25 @@ class Exporting:
         self._drawing = asyncio.Semaphore(DRAWINGS_AT_ONCE)
 
     async def run(self, project: Project, insight_id: int) -> InsightSnapshot:
-        """As a delivery of this moment would show it: its rows, or why there are none. Raises :class:`NotFound`."""
+        """As a delivery of this moment would show it: its rows, or why there are none.
+
+        Raises :class:`NotFound`, and :class:`TimeoutError` when too many others are run before.
+        """
         async with self._database.read() as connection:
             insight = await rows.find(connection, Insight, project.id, insight_id)
         content = Content(self._database, self._box, self._clock, pictures=self._pictures, keeps=False)
-        async with self._running:
+        async with self._turn():
             [shown] = await content.show((insight.id,), as_of=self._clock(), drawn=False)
         return shown.snapshot
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with asyncio.timeout(TURN_WITHIN):
+            await self._running.acquire()
+        try:
+            yield
+        finally:
+            self._running.release()
 
     async def png(self, snapshot: InsightSnapshot) -> bytes:
         """Its chart; where there is none to draw, its first rows. Raises :class:`NotDrawn`."""

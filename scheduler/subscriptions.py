@@ -327,7 +327,7 @@ async def _existing(tx: AsyncConnection, kind: type[Entry], project: Project, fi
     if not isinstance(given, int | str) or isinstance(given, bool):
         raise InvalidField(field, "must be an id", code="invalid_input")
     try:
-        return await catalog.find(tx, kind, project.id, given, lock=kind is Dashboard)  # what is chosen stays on it
+        return await catalog.find(tx, kind, project.id, given, lock=True)  # it stays, and what is chosen stays on it
     except NotFound as problem:
         raise InvalidField(field, str(problem), code="does_not_exist") from None
 

@@ -17,6 +17,8 @@ _NOT_AT_ALL = re.compile(r"\bq\s*=\s*0(\.0*)?\s*$")
 LARGEST = 1_000_000
 """Bytes."""
 DEEPEST = 20
+MOST = 10_000
+"""Values, and five times as many brackets: a megabyte may hold 300,000 lists, and to read those takes a second."""
 LARGEST_NUMBER = 10**18
 """Both databases keep whole numbers below it."""
 
@@ -34,10 +36,7 @@ async def read_object(request: Request) -> dict[str, Any]:
     found = _parsed(raw)
     if not isinstance(found, dict):
         raise InvalidField(None, "The body must be a JSON object.")
-    for field, value in found.items():
-        if not _is_plain(field):
-            raise InvalidField(None, "The body's names must be without NUL characters and lone surrogates.")
-        _check(field, value)
+    _check(found)
     return found
 
 
@@ -65,6 +64,7 @@ def _is_json(content_type: str) -> bool:
 
 def _parsed(raw: bytes) -> Any:
     try:
+        _count_brackets(raw)
         return json.loads(raw.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as problem:
         said = str(problem) if isinstance(problem, _Unwelcome) else "it is not JSON in UTF-8"
@@ -73,6 +73,11 @@ def _parsed(raw: bytes) -> Any:
 
 class _Unwelcome(ValueError):
     """JSON that the grammar, or Python, lets through."""
+
+
+def _count_brackets(raw: bytes) -> None:
+    if raw.count(b"[") + raw.count(b"{") > 5 * MOST:  # some stand in texts
+        raise _Unwelcome("it has too many lists and objects")
 
 
 def _no_number(text: str) -> float:
@@ -86,14 +91,25 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check(field: str, value: Any) -> None:
-    for depth, each in _within(value):
-        if depth > DEEPEST:
-            raise InvalidField(field, "is nested too deeply.")
-        if isinstance(each, str) and not _is_plain(each):
-            raise InvalidField(field, "must be text without NUL characters and lone surrogates.")
-        if isinstance(each, int | float) and abs(each) >= LARGEST_NUMBER:
-            raise InvalidField(field, "is too large a number.", code="max_value")
+def _check(body: dict[str, Any]) -> None:
+    seen = 0
+    for field, value in body.items():
+        if not _is_plain(field):
+            raise InvalidField(None, "The body's names must be without NUL characters and lone surrogates.")
+        for depth, each in _within(value):
+            _check_value(field, each, depth)
+            seen += 1
+            if seen > MOST:
+                raise InvalidField(field, f"is too much: a body has at most {MOST:,} values.")
+
+
+def _check_value(field: str, value: Any, depth: int) -> None:
+    if depth > DEEPEST:
+        raise InvalidField(field, "is nested too deeply.")
+    if isinstance(value, str) and not _is_plain(value):
+        raise InvalidField(field, "must be text without NUL characters and lone surrogates.")
+    if isinstance(value, int | float) and abs(value) >= LARGEST_NUMBER:
+        raise InvalidField(field, "is too large a number.", code="max_value")
 
 
 def _within(value: Any) -> Iterator[tuple[int, Any]]:

@@ -32,6 +32,7 @@ Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The insight's id.")]
 
 NOT_COMPUTED = 422
 """The status when the source was asked and did not answer with rows."""
+LATER = {"retry-after": "5"}
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": (
@@ -88,7 +89,10 @@ def _rows(snapshot: InsightSnapshot) -> Response:
 
 
 async def _computed(asked: Asked, insight_id: int) -> tuple[InsightSnapshot, QueryResult]:
-    snapshot = await asked.app.exporting.run(asked.project, insight_id)
+    try:
+        snapshot = await asked.app.exporting.run(asked.project, insight_id)
+    except TimeoutError:
+        raise Refused(503, OURS, "error", "Too many are run already; try again.", headers=LATER) from None
     if snapshot.result is None:
         why = "It could not be computed." if snapshot.error is None else snapshot.error.message
         raise Refused(NOT_COMPUTED, OURS, "error", why)
@@ -100,7 +104,7 @@ async def _drawn(picture: Awaitable[bytes]) -> bytes:
         return await picture
     except NotDrawn as problem:
         detail = f"There is no picture: {problem}. Try again, or ask for export.html or export.csv."
-        raise Refused(503, OURS, "error", detail, headers={"retry-after": "5"}) from None
+        raise Refused(503, OURS, "error", detail, headers=LATER) from None
 
 
 # ── the file's name ──────────────────────────────────────────────────────────────────────────────────────────────────

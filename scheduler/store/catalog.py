@@ -180,14 +180,16 @@ async def first_integration(connection: AsyncConnection, project_id: int, kind: 
 
 
 async def query_of(connection: AsyncConnection, insight_id: int) -> tuple[Insight, str]:
-    """An insight and its source's sealed URL: what computing it needs."""
+    """An insight and its source's sealed URL: what computing it needs. Raises :class:`NotFound`."""
     row = (
         await connection.execute(
             select(insights, sources.c.url_sealed)
             .join(sources, sources.c.id == insights.c.source_id)
             .where(insights.c.id == insight_id)
         )
-    ).one()
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"insight {insight_id} was removed at this very moment")
     values = row._asdict()
     sealed = values.pop("url_sealed")
     return Insight(**values | {"display": Display(values["display"])}), sealed

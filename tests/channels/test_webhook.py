@@ -168,6 +168,17 @@ async def test_headers_that_drip_are_ended_by_the_total_limit(message: Message) 
     assert outcome.uncertain
 
 
+async def test_a_head_as_long_as_a_book_is_no_answer(channel: WebhookChannel) -> None:
+    async def long(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + (b"X-Book: " + b"a" * 15_000 + b"\r\n") * 200 + b"\r\n")
+
+    async with served(long) as port:
+        outcome = await post(channel, f"http://127.0.0.1:{port}/")
+
+    assert outcome == TransientFailure("The receiver took the request but did not answer.", uncertain=True)
+
+
 async def test_a_body_that_drips_is_cut_short_and_the_status_counts(receiver: WebhookReceiver) -> None:
     receiver.script(Reply(200, body=b"a" * 10_000, drip=0.01), Reply(503, body=b"a" * 10_000, drip=0.01))
     channel = a_webhook_channel(total=0.5)

@@ -46,10 +46,12 @@ async def test_what_is_created_is_listed_retrieved_changed_removed_and_restored(
         (b'{"title": "\\ud800"}', 400, "validation_error", "invalid_input"),
         (b'{"\\ud800": "\\ud800"}', 400, "validation_error", "invalid_input"),
         (b'{"title": ' + b"[" * 50 + b"]" * 50 + b"}", 400, "validation_error", "invalid_input"),
+        (b'{"title": [' + b"[], " * 60_000 + b"0]}", 400, "invalid_request", "parse_error"),
+        (b'{"title": [' + b"0, " * 10_000 + b"0]}", 400, "validation_error", "invalid_input"),
         (b"[]", 400, "validation_error", "invalid_input"),
         (b'"' + b"x" * 1_000_001 + b'"', 413, "invalid_request", "error"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 async def test_json_that_would_become_a_riddle_is_refused_at_the_door(
     api: Client, content: bytes, status: int, kind: str, code: str

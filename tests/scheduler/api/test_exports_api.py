@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from scheduler import exporting
 from scheduler.api.exports import attachment
 from scheduler.drawing import PNG
 from tests.scheduler.api.conftest import Client
@@ -56,6 +57,20 @@ async def test_a_run_stops_where_a_delivery_stops(api: Client) -> None:
     shown = await api.must("POST", f"{await insight(api, counting)}/run")
 
     assert (len(shown["result"]), shown["has_more"]) == (10_000, True)
+
+
+@sqlite_only
+async def test_who_would_wait_for_too_many_others_is_sent_away(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = await insight(api, "SELECT 1 AS one")
+    monkeypatch.setattr(exporting, "TURN_WITHIN", 0.05)
+    for _ in range(exporting.RUNS_AT_ONCE):
+        await api.world.app.exporting._running.acquire()
+
+    told = await api("POST", f"{path}/run")
+
+    assert (told.status_code, told.headers["retry-after"]) == (503, "5")
+    api.world.app.exporting._running.release()
+    await api.must("POST", f"{path}/run")
 
 
 @sqlite_only
