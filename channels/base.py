@@ -6,9 +6,11 @@ each recipient. It never sleeps, never retries, and knows nothing of schedules, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
@@ -37,6 +39,19 @@ class Attachment:
     content: bytes
 
 
+class Entry(dict[str, Any]):
+    """A part of ``Message.data`` that many messages carry: written out once."""
+
+    @cached_property
+    def text(self) -> str:
+        """Its JSON, as short as JSON can be."""
+        return as_json(self)
+
+
+as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+"""What every payload is written with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """Content rendered for one delivery, channel-neutral.
@@ -44,7 +59,8 @@ class Message:
     ``id`` is the delivery's idempotency key: the same over every attempt, crash and machine. ``html`` refers to the
     pictures as ``cid:NAME`` (``NAME`` from ``exports``). ``text`` and ``html`` carry :data:`UNSUBSCRIBE_URL` where the
     recipient's own link belongs; ``unsubscribe_urls`` has it for each recipient. ``data`` is the JSON of
-    ``templates/webhook/payload.schema.json``. ``progress`` is what an earlier attempt recorded, by recipient.
+    ``templates/webhook/payload.schema.json``, its last value a list of :class:`Entry`: for programs, which read
+    nothing else. ``progress`` is what an earlier attempt recorded, by recipient.
     """
 
     id: str

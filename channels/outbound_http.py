@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncIterator
-from functools import cache
+from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +30,7 @@ TOTAL_LIMIT = 30.0
 LONGEST_ANSWER = 16 * 1024 * 1024  # what is read at most of an answer whose content matters
 LONGEST_LINE = 16 * 1024  # of an answer's head: more than a server sends that means it, and so are as many lines …
 MOST_LINES = 128  # … and a head of 2 MB, which is held as a whole, two hundred times at once
+URLS_KEPT = 1024  # whose spelling was checked; each dial is, every time
 
 _LEFT_AS_IT_IS = "!#$%&'()*+,-./:;=?@[]_~"
 
@@ -58,6 +59,7 @@ class OutboundSession:
         self._total = total
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._checked = lru_cache(maxsize=URLS_KEPT)(self._check)
 
     async def request(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
         """aiohttp's request with its options; the answer has to be released.
@@ -66,11 +68,13 @@ class OutboundSession:
         ``ConnectionTimeoutError`` came before anything was sent.
         """
         try:
-            checked = self._policy.check(url)
+            target = self._checked(url)
         except TargetError as error:
             raise BlockedDial(str(error)) from None
-        target = URL(quote(checked, safe=_LEFT_AS_IT_IS), encoded=True)
         return await self._opened().request(method, target, **options, allow_redirects=False)
+
+    def _check(self, url: str) -> URL:
+        return URL(quote(self._policy.check(url), safe=_LEFT_AS_IT_IS), encoded=True)
 
     async def aclose(self) -> None:
         session, self._session = self._session, None

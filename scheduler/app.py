@@ -6,9 +6,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parseaddr
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels.addresses import parse_addresses
-from channels.base import Message, PermanentFailure, RecipientResult, TargetError
+from channels.base import Channel, Message, PermanentFailure, RecipientResult, TargetError
 from channels.outbound import OutboundPolicy
 from channels.registry import Channels, destination
 from scheduler.catalog import Catalog
@@ -37,7 +38,7 @@ from scheduler.pictures import Pictures
 from scheduler.projects import Projects, add_signature
 from scheduler.quota import SummaryRules
 from scheduler.recurrence import sentence_of
-from scheduler.render import Occasion, compose, compose_notice
+from scheduler.render import Occasion, compose, compose_data, compose_notice
 from scheduler.sealing import Box, read_key, read_or_make_key
 from scheduler.settings import Settings, database_url, smtp_server
 from scheduler.sharing import Sharing
@@ -152,6 +153,8 @@ SHOWN = 20
 VERIFIED_EVERY = timedelta(days=1)
 SECRETS_KEPT = timedelta(seconds=5)
 """How long a worker goes by the credentials it has read: a rotated secret is used within this."""
+TARGETS_KEPT = 1024
+"""Webhooks' URLs that a worker keeps in memory, opened."""
 
 
 class _Outlet:
@@ -161,15 +164,19 @@ class _Outlet:
         """``asks``: a model what changed."""
         self.app = app
         self._asks = asks
-        self._secrets: dict[tuple[int, str, int | None], tuple[datetime, asyncio.Task[Mapping[str, Any]]]] = {}
+        self._channels: dict[tuple[int, str, int | None], tuple[datetime, asyncio.Task[Channel | None]]] = {}
+        self._opened = lru_cache(maxsize=TARGETS_KEPT)(app.box.open)
 
     async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
         if claimed.notice is not None:
             return compose_notice(_occasion(claimed, now=self.app.clock()), claimed.notice)
         snapshots = [each.snapshot for each in shown]
         said = await self.app.summaries.of(claimed, snapshots) if self._asks else None
+        occasion = _occasion(claimed, now=self.app.clock(), change_summary=said)
+        if claimed.target.kind == "webhook":
+            return compose_data(occasion, [each.entry for each in shown])
         return compose(
-            replace(_occasion(claimed, now=self.app.clock()), change_summary=said),
+            occasion,
             snapshots,
             [each.export for each in shown],
             unsubscribe_urls=self._unsubscribe_urls(claimed),
@@ -177,35 +184,40 @@ class _Outlet:
         )
 
     async def send(self, claimed: Claimed, message: Message) -> list[RecipientResult]:
-        secret = await self._secret(claimed)
-        if claimed.target.kind != "email" and not secret:
+        channel = await self._channel(claimed)
+        if channel is None:
             gone = PermanentFailure(f"no {claimed.target.kind} integration is left; see `paperround integrations add`")
             return [RecipientResult(each.address, gone) for each in claimed.recipients]
-        channel = self.app.channels.build(
-            claimed.target.kind, token=secret.get("token"), secrets=secret.get("secrets", ())
-        )
         return await channel.send(message, self._addresses(claimed))
 
-    async def _secret(self, claimed: Claimed) -> Mapping[str, Any]:
+    async def _channel(self, claimed: Claimed) -> Channel | None:
+        """The channel with this delivery's credentials, which were read a moment ago; None when there are none."""
         if claimed.target.kind == "email":
-            return {}
+            return self.app.channels.build("email")
         key = (claimed.project[0], claimed.target.kind, claimed.target.integration_id)
-        read_at, reading = self._secrets.get(key, (None, None))
+        read_at, reading = self._channels.get(key, (None, None))
         now = self.app.clock()
         if read_at is None or reading is None or abs(now - read_at) > SECRETS_KEPT or _has_failed(reading):
-            reading = asyncio.create_task(self._read_secret(claimed))
-            self._secrets[key] = (now, reading)
+            reading = asyncio.create_task(self._built(claimed))
+            self._channels[key] = (now, reading)
+        if reading.done():
+            return reading.result()
         return await asyncio.shield(reading)  # once, however many deliveries start at this moment
 
-    async def _read_secret(self, claimed: Claimed) -> Mapping[str, Any]:
+    async def _built(self, claimed: Claimed) -> Channel | None:
         async with self.app.database.read() as connection:
             integration = await _integration(connection, claimed)
-        return {} if integration is None else json.loads(self.app.box.open(integration.secret_sealed))
+        if integration is None:
+            return None
+        secret = json.loads(self.app.box.open(integration.secret_sealed))
+        return self.app.channels.build(
+            claimed.target.kind, token=secret.get("token"), secrets=secret.get("secrets", ())
+        )
 
     def _addresses(self, claimed: Claimed) -> list[str]:
         """What the channel is given: of a webhook the URL, which rows have only sealed."""
         if claimed.target.sealed is not None:
-            return [self.app.box.open(claimed.target.sealed)]
+            return [self._opened(claimed.target.sealed)]
         return [each.address for each in claimed.recipients]
 
     def _unsubscribe_urls(self, claimed: Claimed) -> dict[str, str]:
@@ -237,7 +249,7 @@ async def _integration(connection: AsyncConnection, claimed: Claimed) -> Integra
     return await catalog_rows.first_integration(connection, claimed.project[0], claimed.target.kind)
 
 
-def _occasion(claimed: Claimed, *, now: datetime) -> Occasion:
+def _occasion(claimed: Claimed, *, now: datetime, change_summary: str | None = None) -> Occasion:
     return Occasion(
         kind=claimed.target.kind,
         delivery_id=claimed.id,
@@ -258,6 +270,7 @@ def _occasion(claimed: Claimed, *, now: datetime) -> Occasion:
         sender_name=claimed.subscriber,
         invite_message=claimed.invite_message,
         is_invitation=claimed.invites,
+        change_summary=change_summary,
     )
 
 

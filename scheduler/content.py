@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 
-from channels.base import Export
+from channels.base import Entry, Export
 from scheduler.charts import chart_spec
 from scheduler.clock import Clock
 from scheduler.db import Database
 from scheduler.pictures import NotDrawn, Pictures
-from scheduler.render import export_of
+from scheduler.render import entry_of, export_of
 from scheduler.sealing import Box
 from scheduler.snapshot import InsightSnapshot, QueryError, QueryResult
 from scheduler.sources import run_query
@@ -38,13 +38,15 @@ class Shown:
     export_id: int
     snapshot: InsightSnapshot
     export: Export
+    entry: Entry
+    """The same for programs."""
 
 
 @dataclass(slots=True)
 class _Kept:
     asked_at: datetime
     snapshot: asyncio.Task[tuple[int, InsightSnapshot]]
-    in_words: Export | None = None
+    in_words: Shown | None = None
     drawing: asyncio.Task[Export] | None = None
 
 
@@ -68,12 +70,12 @@ class Content:
         Deliveries of the same instant share one query and one drawing. A failing insight shows why; it does not raise.
         """
         kept = [self._fresh(insight_id, as_of) for insight_id in insight_ids]
-        return [await self._shown(entry, drawn=drawn) for entry in kept]
+        return [await self._shown(each, drawn=drawn) for each in kept]
 
     async def show_again(self, export_ids: tuple[int, ...], *, drawn: bool) -> list[Shown]:
         """What an earlier attempt showed: a repeated message is the same message."""
         kept = [self._from_ledger(export_id) for export_id in export_ids]
-        return [await self._shown(entry, drawn=drawn) for entry in kept]
+        return [await self._shown(each, drawn=drawn) for each in kept]
 
     def _fresh(self, insight_id: int, as_of: datetime) -> _Kept:
         entry = self._kept.get(("now", insight_id))
@@ -119,15 +121,20 @@ class Content:
         async with self._database.read() as connection:
             return export_id, await exports.load_export(connection, export_id)
 
-    async def _shown(self, entry: _Kept, *, drawn: bool) -> Shown:
-        export_id, snapshot = await asyncio.shield(entry.snapshot)
-        self._kept.setdefault(("then", export_id), entry)  # the next recipients are shown the same
+    async def _shown(self, kept: _Kept, *, drawn: bool) -> Shown:
+        if kept.in_words is None:
+            computed = await asyncio.shield(kept.snapshot)
+            kept.in_words = kept.in_words or self._in_words(kept, *computed)  # many waited for it
+        shown = kept.in_words
         if not drawn:
-            entry.in_words = entry.in_words or export_of(snapshot)
-            return Shown(export_id, snapshot, entry.in_words)
-        if entry.drawing is None:
-            entry.drawing = asyncio.create_task(self._draw(snapshot))
-        return Shown(export_id, snapshot, await asyncio.shield(entry.drawing))
+            return shown
+        if kept.drawing is None:
+            kept.drawing = asyncio.create_task(self._draw(shown.snapshot))
+        return replace(shown, export=await asyncio.shield(kept.drawing))
+
+    def _in_words(self, kept: _Kept, export_id: int, snapshot: InsightSnapshot) -> Shown:
+        self._kept.setdefault(("then", export_id), kept)  # the next recipients are shown the same
+        return Shown(export_id, snapshot, export_of(snapshot), entry_of(snapshot))
 
     async def _draw(self, snapshot: InsightSnapshot) -> Export:
         """One that cannot be drawn costs its own picture; it is not tried again for each delivery that shows it."""

@@ -16,7 +16,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 from uuid import UUID
@@ -34,7 +34,7 @@ from scheduler.db import Database, first_line
 from scheduler.lanes import Lanes
 from scheduler.recorder import Recorder
 from scheduler.status import DeliveryStatus
-from scheduler.store import claiming, opening, recording
+from scheduler.store import claiming, leases, opening, recording
 from scheduler.store.claiming import Claimed, ClaimedRecipient
 from scheduler.store.columns import AnyRow
 from scheduler.store.opening import DueSubscription
@@ -48,7 +48,7 @@ BATCH = 500
 """Due subscriptions opened in one transaction."""
 ROWS = 2_000
 """About so many deliveries are opened in one transaction, catch-up included: others want to write, too."""
-CLAIM = 250
+CLAIM = 500
 """Deliveries taken in one transaction."""
 LONGEST_BACKLOG = timedelta(hours=2)
 """A longer one starts with the others: 720,000 deliveries are enough to be slow with."""
@@ -105,17 +105,26 @@ class Runner:
         self.wake = asyncio.Event()
         self.stopping = False
         self._sends: set[asyncio.Task[None]] = set()
-        self._leases: Counter[UUID] = Counter()
+        self._in_hand: dict[UUID, UUID] = {}
+        self._sure_since = LONG_AGO
 
     async def tick(self, *, limit: int | None = None) -> None:
         """One beat: open what is due, batch by batch, and start sending everything that is ready."""
         self.wake.clear()
-        more_is_due = True
+        more_is_due = not await self.is_idle()
         while more_is_due:
             more_is_due = await self.open_due(limit=limit)
             while batch := await self.claim():
                 self.start(batch)
             self.alive_at = self._seconds()
+        self.alive_at = self._seconds()
+
+    async def is_idle(self) -> bool:
+        """Nothing is due and nothing ready: two questions in one read, which is all that most ticks do."""
+        async with self.work.database.read() as connection:
+            return not await opening.due(connection, now=self.work.due_clock(), limit=1) and not (
+                await claiming.anything_ready(connection, now=self.work.clock(), busy=self.lanes.busy())
+            )
 
     # ── open ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -200,7 +209,7 @@ class Runner:
             return []
         asked = self._seconds()
         async with self.work.database.write() as tx:
-            await self.renew(tx)  # first of all: after a long sleep of this machine our own leases have run out
+            await self.renew_if_unsure(tx)
             if self._seconds() - asked > self.renewal.total_seconds():
                 self.hold_claims(self.renewal)  # the database was away; the others could not renew theirs either
                 return []
@@ -232,7 +241,7 @@ class Runner:
         """Let each claimed delivery go its way; :meth:`deliver` says which."""
         for claimed in batch:
             self.lanes.hold(claimed.target.kind, claimed.target.destination)
-            self._leases[claimed.lease] += 1
+            self._in_hand[claimed.id] = claimed.lease
             send = asyncio.create_task(self.deliver(claimed))
             self._sends.add(send)
             send.add_done_callback(self._ended)
@@ -252,16 +261,15 @@ class Runner:
                 tried = None if self.stopping else await self.attempt(claimed)
                 await (self.give_back(claimed) if tried is None else self.recorder.put(tried))
         finally:
-            self._leases -= Counter([claimed.lease])
+            if self._in_hand.get(claimed.id) == claimed.lease:  # or it was lost, and claimed anew meanwhile
+                del self._in_hand[claimed.id]
             self.lanes.let_go(claimed.target.destination)
 
     async def attempt(self, claimed: Claimed) -> Tried:
         """One try at every claimed recipient; whatever happens, each has an outcome."""
         started_at = self.work.clock()
-        trying = replace(
-            claimed, recipients=tuple(each for each in claimed.recipients if not judging.is_worn_out(each, claimed))
-        )
-        sent = await _isolated(self.send(trying), event="delivery.broke", delivery_id=str(claimed.id))
+        trying = judging.without_worn_out(claimed)
+        sent = await _isolated(self.send(trying), event="delivery.broke", delivery_id=claimed.id)
         if isinstance(sent, Exception):
             sent = (
                 claimed.export_ids,
@@ -272,8 +280,10 @@ class Runner:
         return Tried(
             claimed=claimed,
             attempts=tuple(
-                self.judged(claimed, each, answers.get(each.position, judging.WORN_OUT), started_at=started_at)
-                for each in claimed.recipients
+                [
+                    self.judged(claimed, each, answers.get(each.position, judging.WORN_OUT), started_at=started_at)
+                    for each in claimed.recipients
+                ]
             ),
             export_ids=export_ids,
         )
@@ -282,12 +292,14 @@ class Runner:
         """Compute, compose and hand over; which exports were shown, and what the channel answered."""
         if not claimed.recipients:
             return claimed.export_ids, []
-        drawn = claimed.target.kind != "webhook"
-        shown = await _isolated(self.show(claimed, drawn=drawn), event="content.not_drawn", delivery_id=str(claimed.id))
-        if isinstance(shown, Exception):  # a picture that cannot be drawn costs the picture, not the delivery
-            shown = await self.show(claimed, drawn=False)
+        shown = await (self.show(claimed, drawn=False) if claimed.target.kind == "webhook" else self.draw(claimed))
         message = await self.work.outlet.compose(claimed, shown)
         return tuple(each.export_id for each in shown), await self.work.outlet.send(claimed, message)
+
+    async def draw(self, claimed: Claimed) -> list[Shown]:
+        """With pictures; one that cannot be drawn costs the picture, not the delivery."""
+        shown = await _isolated(self.show(claimed, drawn=True), event="content.not_drawn", delivery_id=claimed.id)
+        return await self.show(claimed, drawn=False) if isinstance(shown, Exception) else shown
 
     async def show(self, claimed: Claimed, *, drawn: bool) -> list[Shown]:
         """What it shows: computed for its instant, or, when it is repeated, what it showed the first time."""
@@ -335,12 +347,12 @@ class Runner:
         """Called every :attr:`renewal`: a slow send is never taken over, and no clock that was wrong is waited for."""
         now = self.work.clock()
         async with self.work.database.read() as connection:
-            was_ahead = await claiming.anything_from_the_future(connection, now=now)
-        if self._leases or was_ahead:
+            was_ahead = await leases.anything_from_the_future(connection, now=now)
+        if self._in_hand or was_ahead:
             async with self.work.database.write() as tx:
                 await self.renew(tx)
                 if was_ahead:
-                    await claiming.bring_back(tx, now=now, lease_for=self.work.lease)
+                    await leases.bring_back(tx, now=now, lease_for=self.work.lease)
 
     @property
     def renewal(self) -> timedelta:
@@ -349,13 +361,21 @@ class Runner:
 
     async def renew(self, tx: AsyncConnection) -> None:
         """What is in this worker's hands stays there."""
-        if self._leases:
-            await claiming.renew(tx, list(self._leases), until=self.work.clock() + self.work.lease)
+        now = self.work.clock()
+        if self._in_hand:
+            await leases.renew(tx, self._in_hand, until=now + self.work.lease)
+        self._sure_since = now
+
+    async def renew_if_unsure(self, tx: AsyncConnection) -> None:
+        """Before anything is claimed: after a long sleep of this machine our own leases have run out."""
+        since = self.work.clock() - self._sure_since
+        if not self._in_hand or not timedelta(0) <= since < self.renewal:
+            await self.renew(tx)
 
     async def give_back(self, claimed: Claimed) -> None:
         """What was not started is the next worker's, at once."""
         async with self.work.database.write() as tx:
-            await claiming.give_back(tx, [claimed], now=self.work.clock())
+            await leases.give_back(tx, [claimed], now=self.work.clock())
 
     async def stop(self, *, grace: timedelta) -> None:
         """Claim nothing more, let sends finish, give back what was not started."""
@@ -401,5 +421,7 @@ async def _isolated(doing: Awaitable[Done], *, event: str, **about: object) -> D
     try:
         return await doing
     except Exception as bug:
-        log.exception(event, **about)
+        log.exception(
+            event, **{name: str(value) if isinstance(value, UUID) else value for name, value in about.items()}
+        )
         return bug

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.exc import DBAPIError
@@ -99,6 +100,12 @@ def _of_bug(bug: Exception, recipient: ClaimedRecipient) -> Outcome:
 def is_worn_out(recipient: ClaimedRecipient, claimed: Claimed) -> bool:
     """Every allowed attempt ended with its worker's death: it is not tried again, lest it kill the next one."""
     return recipient.in_series > 1 + len(claimed.policy.retries[claimed.target.kind])
+
+
+def without_worn_out(claimed: Claimed) -> Claimed:
+    """The same, with those recipients that are to be tried."""
+    to_try = tuple([each for each in claimed.recipients if not is_worn_out(each, claimed)])
+    return claimed if len(to_try) == len(claimed.recipients) else replace(claimed, recipients=to_try)
 
 
 WORN_OUT = RecipientResult(

@@ -45,6 +45,8 @@ class Lanes:
     capacity: int = CAPACITY
     _lanes: dict[str, _Lane] = field(default_factory=dict)
     _held: int = 0
+    _idle: set[str] = field(default_factory=set)
+    """Whose pause is not over, though nothing is in them."""
 
     def room(self) -> int:
         """How many more deliveries may be claimed."""
@@ -74,12 +76,16 @@ class Lanes:
             lane = self._lanes[destination] = _Lane(rule, asyncio.Semaphore(rule.at_once))
         lane.held += 1
         self._held += 1
+        self._idle.discard(destination)
 
     def let_go(self, destination: str) -> None:
         """The delivery is out of this process's hands."""
-        self._lanes[destination].held -= 1
+        lane = self._lanes[destination]
+        lane.held -= 1
         self._held -= 1
-        self._forget_idle()
+        if lane.held == 0:
+            self._idle.add(destination)
+            self._forget_idle()
 
     @asynccontextmanager
     async def turn(self, destination: str, *, messages: int = 1) -> AsyncIterator[None]:
@@ -107,5 +113,6 @@ class Lanes:
 
     def _forget_idle(self) -> None:
         now = asyncio.get_running_loop().time()
-        for name in [name for name, lane in self._lanes.items() if lane.held == 0 and lane.next_turn <= now]:
+        for name in [name for name in self._idle if self._lanes[name].next_turn <= now]:
+            self._idle.remove(name)
             del self._lanes[name]

@@ -57,8 +57,8 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Aware UTC, whatever time zone the connection speaks in."""
-        if value is None:
-            return None
+        if value is None or value.tzinfo is UTC:
+            return value
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
@@ -72,12 +72,16 @@ def _aware(value: datetime | None) -> datetime | None:
 def _written(value: datetime | None) -> str | None:
     if value is None or _aware(value) is None:
         return None
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    at = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return at.isoformat(" ", "microseconds")[:_WITHOUT_OFFSET]
+
+
+_WITHOUT_OFFSET = len("2026-11-22 12:00:00.000000")
 
 
 def _read_text(kept: Any) -> Any:
     try:
-        return None if kept is None else datetime.fromisoformat(kept).replace(tzinfo=UTC)
+        return None if kept is None else datetime.fromisoformat(kept + "+00:00")
     except (TypeError, ValueError):
         return kept
 
@@ -358,7 +362,6 @@ Index(
 STARTING = text(f"status = '{DeliveryStatus.STARTING}'")
 Index("ix_deliveries_ready", deliveries.c.ready_at, postgresql_where=STARTING, sqlite_where=STARTING)
 HELD = text("lease IS NOT NULL")
-Index("ix_deliveries_lease", deliveries.c.lease, postgresql_where=HELD, sqlite_where=HELD)
 Index("ix_deliveries_newest", deliveries.c.subscription_id, deliveries.c.created_at, deliveries.c.id)
 ENDED = text(f"status <> '{DeliveryStatus.STARTING}'")
 """For lists of a whole project. With all deliveries in it, claiming would be tempted to read it for its order."""

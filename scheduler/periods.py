@@ -9,19 +9,19 @@ from __future__ import annotations
 import calendar
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from dateutil.rrule import MO, MONTHLY, YEARLY, rrule
 
 LAST_DAY = date(9998, 12, 31)  # a year short of Python's calendar: no conversion into a zone can overflow
+_LAST = LAST_DAY.toordinal()
+_IN_EVERY_MONTH = 28
 _NEVER_AGAIN = 12 * 9999  # an interval after which dateutil's calendar has ended
 
 
-@dataclass(frozen=True)
-class Weeks:
+class Weeks(NamedTuple):
     """The days of a daily or weekly rule. These periods have one length, so it is one pattern, repeated.
 
     The first week is cut off at the start, and ``bysetpos`` counts in what is left of it, as dateutil does.
@@ -34,24 +34,24 @@ class Weeks:
 
     @classmethod
     def daily(cls, start: date, interval: int, weekdays: tuple[int, ...], position: int | None) -> Self:
-        """Seven visits make a period: the eighth falls on the weekday of the first."""
-        visits = range(0, 7 * interval, interval)
-        named = tuple(day for day in visits if not weekdays or (start.weekday() + day) % 7 in weekdays)
-        pattern = named if position in {None, 1, -1} else ()
+        """With weekdays, seven visits make a period: the eighth falls on the weekday of the first."""
+        if not weekdays:
+            return cls(start.toordinal(), interval, (0,), (0,))
+        pattern = _visits_on(start.weekday(), interval, weekdays) if position in {None, 1, -1} else ()
         return cls(start.toordinal(), 7 * interval, pattern, pattern)
 
     @classmethod
     def weekly(cls, start: date, interval: int, weekdays: tuple[int, ...], position: int | None) -> Self:
-        named = weekdays or (start.weekday(),)
-        left = tuple(weekday for weekday in named if weekday >= start.weekday())
-        return cls(start.toordinal() - start.weekday(), 7 * interval, _pick(left, position), _pick(named, position))
+        weekday = start.weekday()
+        first, every = _weekdays_from(weekday, weekdays, position) if weekdays else ((weekday,), (weekday,))
+        return cls(start.toordinal() - weekday, 7 * interval, first, every)
 
     def fires(self) -> bool:
         return bool(self.every)
 
     def since(self, day: date) -> Iterator[date]:
         """The named days from this one on, which is not before the start."""
-        asked, last = day.toordinal(), LAST_DAY.toordinal()
+        asked, last = day.toordinal(), _LAST
         for opening in range(asked - (asked - self.origin) % self.length, last + 1, self.length):
             for offset in self.first if opening == self.origin else self.every:
                 if asked <= opening + offset <= last:
@@ -70,8 +70,7 @@ class Weeks:
         return (1 + (day.toordinal() - self.origin) // self.length) * len(self.every)
 
 
-@dataclass(frozen=True)
-class Months:
+class Months(NamedTuple):
     """The days of a monthly or yearly rule. These periods vary in length, so dateutil names the weekdays in each.
 
     Without weekdays it is the start's day of the month, where the month has one; a year is twelve months then.
@@ -93,9 +92,20 @@ class Months:
     def since(self, day: date) -> Iterator[date]:
         """The named days from this one on, which is not before the start."""
         asked = self._number(day)
-        for number in self._visits(asked + (self._number(self.start) - asked) % self.interval):
+        visits = self._visits(asked + (self._number(self.start) - asked) % self.interval)
+        if not self.weekdays:
+            yield from (named for named in self._same_days(visits) if named >= day)
+            return
+        for number in visits:
             if self._size(number):  # far cheaper than naming them: some rules rest for decades
                 yield from (named for named in self._named(number) if named >= day)
+
+    def _same_days(self, visits: range) -> Iterator[date]:
+        """The start's day of the month, in each month that has one."""
+        day = self.start.day
+        for number in visits:
+            if day <= _IN_EVERY_MONTH or self._size(number):
+                yield date(number // 12, number % 12 + 1, day)
 
     def nth(self, index: int) -> date:
         """The named day of this index, counted from 0; the last day of all when it lies beyond."""
@@ -156,6 +166,21 @@ def _weekdays_in(
         bysetpos=position,
     )
     return tuple(wall.date() for wall in rule)
+
+
+@lru_cache(maxsize=1024)
+def _visits_on(first: int, interval: int, weekdays: tuple[int, ...]) -> tuple[int, ...]:
+    """Which of seven visits, so many days apart from one on the weekday ``first``, fall on these weekdays."""
+    return tuple(day for day in range(0, 7 * interval, interval) if (first + day) % 7 in weekdays)
+
+
+@lru_cache(maxsize=1024)
+def _weekdays_from(
+    first: int, weekdays: tuple[int, ...], position: int | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The weekdays of a week that begins on the weekday ``first``, and of a whole one."""
+    left = tuple(weekday for weekday in weekdays if weekday >= first)
+    return _pick(left, position), _pick(weekdays, position)
 
 
 def _pick(days: tuple[int, ...], position: int | None) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from scheduler.errors import DatabaseUnavailable
 Item = TypeVar("Item")
 log = structlog.get_logger()
 
-SIZE = 200
+SIZE = 500
 WITHIN_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 

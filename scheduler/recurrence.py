@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property
 from itertools import islice, takewhile
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
+from zoneinfo import ZoneInfo
 
 from scheduler.errors import InvalidField
 from scheduler.periods import LAST_DAY, Months, Weeks
-from scheduler.zones import Fold, Gap, exists_once, in_reach, parse_instant, to_utc, zone
+from scheduler.zones import Fold, Gap, exists_once, in_reach, instant_of, parse_instant, zone
 
 __all__ = ["Fold", "Frequency", "Gap", "Occurrence", "Recurrence", "Weekday", "parse_instant", "sentence_of", "zone"]
 
@@ -51,6 +52,7 @@ class Weekday(StrEnum):
 
 
 _WEEK = tuple(Weekday)
+_DAILY, _WEEKLY, _MONTHLY, _YEARLY = Frequency  # each look at an enum's member costs as much as a date's arithmetic
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ class Recurrence:
 
     def next_after(self, moment: datetime) -> datetime | None:
         """The first occurrence strictly after this instant, in UTC; None when the rule has ended."""
-        return next((at for at, _ in self._fired(moment)), None)
+        for at, _ in self._fired(moment):
+            return at
+        return None
 
     def between(self, after: datetime, through: datetime) -> Iterator[datetime]:
         """The occurrences with ``after < occurrence <= through``, one by one, in UTC."""
@@ -122,15 +126,17 @@ class Recurrence:
     def occurrences(self, after: datetime) -> Iterator[Occurrence]:
         """Every occurrence after this instant, one by one; without end, unless the rule has one."""
         tz = zone(self.timezone)
-        for at, wall in self._fired(after):
+        for at, day in self._fired(after):
+            wall = datetime.combine(day, self._shape.clock.replace(tzinfo=None))
             yield Occurrence(at, at.astimezone(tz), dst_adjusted=not exists_once(wall, tz))
 
     def checked(self) -> Self:
         """This rule, if it ever fires; otherwise ``InvalidField`` names the field that keeps it from firing."""
-        if not self._days.fires():
+        days, first_day = self._shape.days, self._shape.first_day
+        if not days.fires():
             raise self._contradiction()
-        _, first = next(self._instants(self._start.date()), (None, None))
-        if first is None and next(self._days.since(self._start.date()), None):
+        _, first = next(self._instants(first_day), (None, None))
+        if first is None and next(days.since(first_day), None):
             raise InvalidField("gap", "gap skips every occurrence of this rule; choose shift, or another time of day.")
         if first is None:
             raise InvalidField("interval", "interval is so long that nothing would ever be sent; choose a smaller one.")
@@ -153,41 +159,38 @@ class Recurrence:
             "Choose a position nearer to 1 or -1, or more weekdays.",
         )
 
-    def _fired(self, after: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """The occurrences after an instant, each with the wall time that it comes from."""
+    def _fired(self, after: datetime) -> Iterator[tuple[datetime, date]]:
+        """The occurrences after an instant, each with the day that it comes from."""
         if after.year > LAST_DAY.year:
             return
-        after = max(after, self.start_at - _SECOND)
-        asked = after.astimezone(zone(self.timezone)).date() - _DAY  # no gap or second pass moves a time by more
-        for day, at in self._instants(max(asked, self._start.date())):
-            if self._used_up_before(day) or (self.until_at is not None and at > self.until_at):
+        if after < self.start_at:
+            after = self.start_at - _SECOND
+        asked = after.astimezone(self._shape.tz).date() - _DAY  # no gap or second pass moves a time by more
+        first_day = self._shape.first_day
+        for day, at in self._instants(max(first_day, asked)):
+            if self.count is not None and self._used_up_before(day, self.count):
+                return
+            if self.until_at is not None and at > self.until_at:
                 return
             if at > after:
-                yield at, self._wall(day)
+                yield at, day
                 after = at  # where a zone left out a whole day, the times of two days are one instant
 
     def _instants(self, since: date) -> Iterator[tuple[date, datetime]]:
         """The days that the rule names, each with its instant, without those that are skipped in a gap."""
-        tz, skipped = zone(self.timezone), 0
-        for day in self._days.since(since):
-            at = to_utc(self._wall(day), tz, gap=self.gap, fold=self.fold)
+        combine, clock, days = datetime.combine, self._shape.clock, self._shape.days
+        start_at, gap, fold, skipped = self.start_at, self.gap, self.fold, 0
+        for day in days.since(since):
+            at = instant_of(combine(day, clock), gap=gap, fold=fold)
             if at is not None:
                 skipped = 0
-                yield day, max(at, self.start_at)  # a start in the second pass stays there
+                yield day, max(start_at, at)  # a start in the second pass stays there
             elif (skipped := skipped + 1) == _GAPS_IN_A_ROW:
                 return
 
-    @cached_property
-    def _start(self) -> datetime:
-        """The start as the wall clock shows it, naive."""
-        return self.start_at.astimezone(zone(self.timezone)).replace(tzinfo=None, fold=0)
-
-    def _wall(self, day: date) -> datetime:
-        return datetime.combine(day, self._start.time())
-
-    def _used_up_before(self, day: date) -> bool:
+    def _used_up_before(self, day: date, count: int) -> bool:
         """Whether ``count`` ends the rule before this day; its last day is looked for only if it can have passed."""
-        return self.count is not None and self._days.at_most(day) > self.count and day > self._last_day
+        return self._shape.days.at_most(day) > count and day > self._last_day
 
     @cached_property
     def _last_day(self) -> date:
@@ -195,45 +198,58 @@ class Recurrence:
         if self.count is None:
             return LAST_DAY
         if self.gap is Gap.SHIFT:
-            return self._days.nth(self.count - 1)
-        fired = (day for day, _ in self._instants(self._start.date()))
+            return self._shape.days.nth(self.count - 1)
+        fired = (day for day, _ in self._instants(self._shape.first_day))
         return next(islice(fired, self.count - 1, None), LAST_DAY)
 
     @cached_property
-    def _days(self) -> Weeks | Months:
-        start = self._start.date()
-        weekdays = tuple(number for number, weekday in enumerate(_WEEK) if weekday in (self.byweekday or ()))
+    def _shape(self) -> _Shape:
+        tz = zone(self.timezone)
+        start = self.start_at.astimezone(tz)
+        first_day = start.date()
+        clock = time(start.hour, start.minute, start.second, start.microsecond, tz)
+        return _Shape(tz, first_day, clock, self._days_from(first_day))
+
+    @property
+    def _start(self) -> datetime:
+        """The start as the wall clock shows it, naive."""
+        return datetime.combine(self._shape.first_day, self._shape.clock.replace(tzinfo=None))
+
+    def _days_from(self, start: date) -> Weeks | Months:
+        weekdays = _numbers(self.byweekday)
         position = self.bysetpos if weekdays else None
-        match self.frequency:
-            case Frequency.DAILY:
-                return Weeks.daily(start, self.interval, weekdays, position)
-            case Frequency.WEEKLY:
-                return Weeks.weekly(start, self.interval, weekdays, position)
-            case Frequency.MONTHLY:
-                return Months(start, self.interval, weekdays, position)
-            case Frequency.YEARLY if weekdays:
-                return Months(start, self.interval, weekdays, position, whole_years=True)
-            case Frequency.YEARLY:
-                return Months(start, 12 * self.interval, weekdays, position)
+        frequency, interval = self.frequency, self.interval
+        if frequency == _DAILY:
+            return Weeks.daily(start, interval, weekdays, position)
+        if frequency == _WEEKLY:
+            return Weeks.weekly(start, interval, weekdays, position)
+        if frequency == _MONTHLY:
+            return Months(start, interval, weekdays, position)
+        if frequency == _YEARLY and weekdays:
+            return Months(start, interval, weekdays, position, whole_years=True)
+        if frequency == _YEARLY:
+            return Months(start, 12 * interval, weekdays, position)
+        raise ValueError("frequency is none that we know")
 
     def describe(self) -> str:
         """The rule in plain English: "every 2 weeks on Monday and Friday at 09:00, Europe/Berlin, 10 times"."""
-        parts = [f"{self._which_days()} at {_clock(self._start)}", self.timezone]
+        start = self._start
+        parts = [f"{self._which_days(start)} at {_clock(start)}", self.timezone]
         if self.count is not None:
             parts.append("once" if self.count == 1 else f"{self.count} times")
         if self.until_at is not None:
             end = self.until_at.astimezone(zone(self.timezone))
-            clock = f" at {_clock(end)}" if end.time() < self._start.time() else ""
+            clock = f" at {_clock(end)}" if end.time() < start.time() else ""
             parts.append(f"until {_day_and_month(end)} {end.year}{clock}")
         return ", ".join(parts)
 
-    def _which_days(self) -> str:
+    def _which_days(self, start: datetime) -> str:
         period = _PERIODS[self.frequency]
         every = f"every {period}" if self.interval == 1 else f"every {self.interval} {period}s"
         weekdays = tuple(weekday for weekday in _WEEK if weekday in (self.byweekday or ()))
         daily, weekly = self.frequency is Frequency.DAILY, self.frequency is Frequency.WEEKLY
         if not weekdays:
-            return every + self._on_the_same_day()
+            return every + self._on_the_same_day(start)
         if daily and self.interval > 1:
             return every if weekdays == _WEEK else f"{every}, only on {_listed(weekdays, plural='s')},"
         if self.bysetpos and not daily and not (weekly and len(weekdays) == 1):
@@ -242,13 +258,27 @@ class Recurrence:
             return f"every {_listed(weekdays)}"
         return f"{every} on {'' if weekly and weekdays not in _GROUPS else 'every '}{_listed(weekdays)}"
 
-    def _on_the_same_day(self) -> str:
-        return {
-            Frequency.DAILY: "",
-            Frequency.WEEKLY: f" on {_WEEK[self._start.weekday()].title()}",
-            Frequency.MONTHLY: f" on day {self._start.day}",
-            Frequency.YEARLY: f" on {_day_and_month(self._start)}",
-        }[self.frequency]
+    def _on_the_same_day(self, start: datetime) -> str:
+        if self.frequency == _WEEKLY:
+            return f" on {_WEEK[start.weekday()].title()}"
+        if self.frequency == _MONTHLY:
+            return f" on day {start.day}"
+        return f" on {_day_and_month(start)}" if self.frequency == _YEARLY else ""
+
+
+class _Shape(NamedTuple):
+    """A rule as it stands on the wall: its first day, the time of day (in its zone), and on which days."""
+
+    tz: ZoneInfo
+    first_day: date
+    clock: time
+    days: Weeks | Months
+
+
+def _numbers(weekdays: tuple[Weekday, ...] | None) -> tuple[int, ...]:
+    if not weekdays:
+        return ()
+    return tuple([number for number, weekday in enumerate(_WEEK) if weekday in weekdays])
 
 
 def sentence_of(rule: Recurrence) -> str:

@@ -17,7 +17,7 @@ from uuid import UUID
 from css_inline import CSSInliner
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from channels.base import UNSUBSCRIBE_URL, Export, Message, Progress
+from channels.base import UNSUBSCRIBE_URL, Entry, Export, Message, Progress
 from scheduler.catchup import ON_TIME
 from scheduler.charts import chart_in_words
 from scheduler.snapshot import Display, InsightSnapshot, QueryResult
@@ -72,7 +72,7 @@ class Wording(StrEnum):
     """To somebody who was subscribed by another person."""
     CHANGED = "changed"
     SUBSCRIBED = "subscribed"
-    """To a Slack channel or a webhook that is new, or shows something new."""
+    """To a Slack channel that is new, or shows something new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +168,30 @@ def compose(
     is_email = occasion.kind == "email"
     folder = "email" if is_email else "slack"
     shown = tuple(exports) if is_email else tuple(_for_chat(export) for export in exports)
-    cards = [] if occasion.kind == "webhook" else _cards(snapshots, shown)  # its receivers read the data alone
-    words = _words(occasion, cards, as_of=_oldest(snapshots))
+    words = _words(occasion, _cards(snapshots, shown), as_of=_oldest(snapshots))
     subject = one_line(_filled(f"{folder}/subject.txt", words), SUBJECT)
     return Message(
         id=occasion.idempotency_key,
         subject=subject,
         text=_filled(f"{folder}/body.txt", words).strip() + "\n",
         html=_page_of("email/body.html", {**words, **_sentences(words), "subject": subject}) if is_email else "",
-        data=data_of(occasion, snapshots),
+        data=_data(occasion, [entry_of(each) for each in snapshots]),
         sent_at=occasion.now,
         exports=shown,
         unsubscribe_urls=unsubscribe_urls,
         progress=progress,
+    )
+
+
+def compose_data(occasion: Occasion, entries: Sequence[Entry]) -> Message:
+    """What this delivery says to a program, in no words; ``entries`` are those of the insights."""
+    return Message(
+        id=occasion.idempotency_key,
+        subject=one_line(occasion.title or occasion.resource_name, NAME) or "Untitled",
+        text="",
+        html="",
+        data=_data(occasion, entries),
+        sent_at=occasion.now,
     )
 
 
@@ -328,7 +339,12 @@ def _zone_name(here: datetime, timezone: str) -> str:
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def data_of(occasion: Occasion, snapshots: Sequence[InsightSnapshot]) -> dict[str, Any]:
+def entry_of(snapshot: InsightSnapshot) -> Entry:
+    """One insight in the data; made once however many messages carry it."""
+    return Entry(_capped(snapshot).as_json(), display=str(snapshot.display))
+
+
+def _data(occasion: Occasion, entries: Sequence[Entry]) -> dict[str, Any]:
     """The JSON of ``templates/webhook/payload.schema.json``; the same for every attempt."""
     dashboard = occasion.dashboard
     return {
@@ -352,7 +368,7 @@ def data_of(occasion: Occasion, snapshots: Sequence[InsightSnapshot]) -> dict[st
         "project": {"id": occasion.project_id, "name": occasion.project_name},
         "dashboard": None if dashboard is None else {"id": dashboard[0], "name": dashboard[1]},
         "change_summary": occasion.change_summary,
-        "insights": [{**_capped(each).as_json(), "display": str(each.display)} for each in snapshots],
+        "insights": [*entries],
     }
 
 

@@ -48,14 +48,18 @@ def zone_names() -> frozenset[str]:
 
 def zone(name: object) -> ZoneInfo:
     """The zone of this IANA name; ``InvalidField`` on ``timezone`` suggests the nearest ones."""
+    if isinstance(name, str) and (known := _loaded.get(name)) is not None:
+        return known
     if isinstance(name, str) and name in zone_names():
-        return _load(name)
+        return _loaded.setdefault(name, _load(name))
     if name is None:
         raise InvalidField("timezone", "timezone may not be null; use UTC when in doubt.", code="null")
     raise InvalidField("timezone", f"timezone is not one we know; {_suggest(name)}", code="invalid_choice")
 
 
-@cache
+_loaded: dict[str, ZoneInfo] = {}
+
+
 def _load(name: str) -> ZoneInfo:
     with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as data:
         return ZoneInfo.from_file(data, key=name)
@@ -75,13 +79,21 @@ def _suggest(name: object) -> str:
 
 def to_utc(wall: datetime, tz: ZoneInfo, *, gap: Gap = Gap.SHIFT, fold: Fold = Fold.FIRST) -> datetime | None:
     """The one instant of a naive wall time; None when it does not exist and is to be skipped."""
-    first = wall.replace(tzinfo=tz, fold=0).astimezone(UTC)  # in a gap: by the offset before it, so shifted (PEP 495)
-    if gap is Gap.SHIFT and fold is Fold.FIRST:
+    return instant_of(wall.replace(tzinfo=tz, fold=0), gap=gap, fold=fold)
+
+
+def instant_of(wall: datetime, *, gap: Gap = Gap.SHIFT, fold: Fold = Fold.FIRST) -> datetime | None:
+    """The same of a wall time that has its zone, and whose fold is 0."""
+    first = wall.astimezone(UTC)  # in a gap: by the offset before it, so shifted (PEP 495)
+    if gap is _SHIFT and fold is _FIRST:
         return first
-    second = wall.replace(tzinfo=tz, fold=1).astimezone(UTC)
+    second = wall.replace(fold=1).astimezone(UTC)
     if second < first and gap is Gap.SKIP:
         return None
     return second if second > first and fold is Fold.SECOND else first
+
+
+_SHIFT, _FIRST = Gap.SHIFT, Fold.FIRST
 
 
 def exists_once(wall: datetime, tz: ZoneInfo) -> bool:

@@ -2,6 +2,7 @@
 
 ``opening``  what is due, and opening it           ``catalog``        sources, insights, dashboards, integrations
 ``claiming`` taking ready work under a lease       ``subscriptions``  standing requests
+``leases``   kept, given back, brought back        ``bulk``           many rows with one statement
 ``recording`` outcomes and the statuses after them ``deliveries``     the ledger, read
 ``exports``  what was shown                        ``people``         organisations, projects, users, installation
 ``recurrences`` the rules that were gone by        ``endings``        how deliveries ended, and what is said of it

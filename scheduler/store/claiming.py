@@ -1,15 +1,26 @@
-"""Taking ready deliveries under a lease, keeping them while they are sent, giving them back."""
+"""Taking ready deliveries under a lease, with all that sending them needs."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, func, insert, literal, literal_column, null, select, text, tuple_, update
+from sqlalchemy import (
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    null,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.models import (
@@ -25,15 +36,13 @@ from scheduler.models import (
 from scheduler.models import attempts as attempts_table
 from scheduler.policy import Policy, readable_policy
 from scheduler.recurrence import Recurrence
-from scheduler.status import DeliveryStatus, RecipientStatus, Trigger, may_become
-from scheduler.store.bulk import Changes, among
-from scheduler.store.columns import OF_RECURRENCE, AnyRow, Target, recurrence_of, target_of
+from scheduler.status import RecipientStatus, Trigger, may_become
+from scheduler.store.bulk import AsKept, Changes, Listed, Prepared, as_kept
+from scheduler.store.columns import OF_RECURRENCE, AnyRow, Target, addresses_of, recurrence_of
 
-CLOCKS_DIFFER = timedelta(minutes=1)
-"""What is dated so far ahead was dated by a clock that was wrong."""
 RECIPIENTS = 2
 """Of one delivery, taken at once: what a crash may repeat is what was sent and not yet recorded."""
-CANDIDATES = 4
+CANDIDATES = 2
 """A claim looks at so many times the rows it may take, so that one crowded destination does not hide the others."""
 
 
@@ -80,6 +89,8 @@ class Claimed:
     change_summary: str | None
     """None until it was asked for; empty where there is none to be had."""
     notice: Mapping[str, Any] | None = None
+    has_others: bool = True
+    """Recipients beside the first one: what becomes of the delivery depends on them, too."""
     recipients: tuple[ClaimedRecipient, ...] = field(default=())
 
 
@@ -101,32 +112,34 @@ async def claim(
     again when its lease has run out; its recipients' lost attempts are recorded as uncertain.
     """
     lease = uuid4()
-    ids = await _take(
+    kept_ids = await _take(
         tx, now=now, limit=limit, until=now + lease_for, lease=lease, run_id=run_id, busy=busy, room_at=room_at
     )
-    if not ids:
+    if not kept_ids:
         return []
-    mine = among(deliveries.c.id, ids, tx.dialect)
-    rows = (await tx.execute(_CLAIMED.where(mine).order_by(*_OLDEST_FIRST))).all()
-    waiting = await _waiting(tx, ids)
-    if any(each.status == RecipientStatus.SENDING for of in waiting.values() for each in of):
-        await _record_lost_attempts(tx, ids, now=now)
+    rows = await _CLAIMED.ask(tx, ids=kept_ids)
+    waiting = await _waiting(tx, kept_ids)
+    if any(each.status == _SENDING for of in waiting.values() for each in of):
+        await _record_lost_attempts(tx, [row.delivery_id for row in rows], now=now)
     await _suppress(tx, rows, waiting)
-    claimed = [
-        _claimed_delivery(row, lease, _to_try(row, waiting[row.delivery_id], now=now)[:recipients]) for row in rows
+    policies = _policies(rows)
+    taken = [(row, _to_try(row, waiting[row.kept_id], now=now)[:recipients]) for row in rows]
+    await _TO_SENDING.run(tx, [(row.kept_id, each.position) for row, to_try in taken for each in to_try])
+    return [
+        _claimed_delivery(row, lease, to_try, policy=policies[row.project_id], recurrence=recurrence_of(row))
+        for row, to_try in taken
     ]
-    await _SENDING.run(tx, [(each.id, recipient.position) for each in claimed for recipient in each.recipients])
-    return claimed
 
 
 _of = delivery_recipients.c
-_SENDING = Changes(
-    {"of_delivery": _of.delivery_id, "at_position": _of.position},
+_SENDING = RecipientStatus.SENDING.value
+_TO_SENDING = Changes(
+    {"of_delivery": AsKept(_of.delivery_id), "at_position": _of.position},
     lambda given: (
         update(delivery_recipients)
         .where(_of.delivery_id == given["of_delivery"], _of.position == given["at_position"])
         .values(
-            status=text(f"'{RecipientStatus.SENDING}'"),
+            status=text(f"'{_SENDING}'"),
             attempts=_of.attempts + literal_column("1"),
             next_attempt_at=null(),
         )
@@ -134,28 +147,41 @@ _SENDING = Changes(
 )
 
 
-async def _waiting(tx: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[AnyRow]]:
-    """The recipients that have no outcome yet, ready or not."""
-    waiting: dict[UUID, list[AnyRow]] = {id_: [] for id_ in ids}
-    rows = await tx.execute(
-        select(delivery_recipients)
-        .where(
-            among(delivery_recipients.c.delivery_id, ids, tx.dialect),
-            delivery_recipients.c.status.in_(may_become(RecipientStatus.SENDING)),
-        )
-        .order_by(delivery_recipients.c.delivery_id, delivery_recipients.c.position)
-    )
-    for row in rows:
-        waiting[row.delivery_id].append(row)
+async def _waiting(tx: AsyncConnection, kept_ids: Sequence[Any]) -> dict[Any, list[AnyRow]]:
+    """The recipients that have no outcome yet, ready or not, by their delivery's id as it is kept."""
+    waiting: dict[Any, list[AnyRow]] = {id_: [] for id_ in kept_ids}
+    for row in await _WAITING.ask(tx, ids=kept_ids):
+        waiting[row.of_delivery].append(row)
     return waiting
 
 
-async def _suppress(tx: AsyncConnection, rows: Sequence[AnyRow], waiting: Mapping[UUID, Sequence[AnyRow]]) -> None:
+_WITHOUT_OUTCOME = text("status IN ({})".format(", ".join(f"'{each}'" for each in may_become(RecipientStatus.SENDING))))
+_WAITING = Prepared(
+    {"ids": Listed(AsKept(_of.delivery_id))},
+    lambda given: (
+        select(
+            as_kept(_of.delivery_id).label("of_delivery"),
+            *(_of.position, _of.address, _of.status, _of.attempts, _of.uncounted),
+            *(_of.next_attempt_at, _of.progress),
+        )
+        .where(given["ids"](_of.delivery_id), _WITHOUT_OUTCOME)
+        .order_by(_of.delivery_id, _of.position)
+    ),
+)
+
+
+def _policies(rows: Sequence[AnyRow]) -> dict[int, Policy]:
+    """Each project's own, read once."""
+    kept = {row.project_id: row.policy for row in rows}
+    return {project_id: readable_policy(policy) for project_id, policy in kept.items()}
+
+
+async def _suppress(tx: AsyncConnection, rows: Sequence[AnyRow], waiting: Mapping[Any, Sequence[AnyRow]]) -> None:
     """Who unsubscribed, or whose subscription was switched off since, gets nothing of what still waits."""
     unwanted = [
         (row.delivery_id, recipient.position)
         for row in rows
-        for recipient in waiting[row.delivery_id]
+        for recipient in waiting[row.kept_id]
         if not _is_wanted(row, recipient.address)
     ]
     if unwanted:
@@ -175,22 +201,24 @@ def _is_wanted(row: AnyRow, address: str) -> bool:
     if row.deleted or not row.enabled:
         return False
     now_email = row.target_type == row.kind == "email"
-    return not now_email or address in target_of(row).addresses
+    return not now_email or address in addresses_of(row.target_type, row.target_value)
 
 
 def _to_try(row: AnyRow, waiting: Sequence[AnyRow], *, now: datetime) -> tuple[ClaimedRecipient, ...]:
     return tuple(
-        ClaimedRecipient(
-            position=recipient.position,
-            address=recipient.address,
-            attempt=recipient.attempts + 1,
-            in_series=recipient.attempts + 1 - recipient.uncounted,
-            progress=recipient.progress,
-            unanswered=recipient.attempts > 0 and recipient.status in _LEFT_NO_WORD,
-        )
-        for recipient in waiting
-        if _is_wanted(row, recipient.address)
-        and (recipient.next_attempt_at is None or recipient.next_attempt_at <= now)
+        [
+            ClaimedRecipient(
+                position=recipient.position,
+                address=recipient.address,
+                attempt=recipient.attempts + 1,
+                in_series=recipient.attempts + 1 - recipient.uncounted,
+                progress=recipient.progress,
+                unanswered=recipient.attempts > 0 and recipient.status in _LEFT_NO_WORD,
+            )
+            for recipient in waiting
+            if _is_wanted(row, recipient.address)
+            and (recipient.next_attempt_at is None or recipient.next_attempt_at <= now)
+        ]
     )
 
 
@@ -207,34 +235,55 @@ async def _take(
     run_id: str,
     busy: Collection[str],
     room_at: Callable[[str, str], int],
-) -> list[UUID]:
-    is_ready = (STARTING, deliveries.c.ready_at <= now)
-    candidates = await tx.execute(
-        select(deliveries.c.id, deliveries.c.target_type, deliveries.c.destination)
-        .where(*is_ready, deliveries.c.destination.not_in(busy))
-        .order_by(deliveries.c.ready_at)
-        .limit(CANDIDATES * limit)
-    )
-    chosen: list[UUID] = []
-    taken: Counter[str] = Counter()
-    for row in candidates:
-        if len(chosen) < limit and taken[row.destination] < room_at(row.target_type, row.destination):
-            taken[row.destination] += 1
-            chosen.append(row.id)
+) -> list[Any]:
+    """The ids of what was taken, as the driver keeps them."""
+    candidates = await _CANDIDATES.ask(tx, now=now, busy=busy, limit=CANDIDATES * limit)
+    chosen: list[Any] = []
+    room: dict[str, int] = {}
+    for id_, kind, destination in candidates:
+        left = room[destination] if destination in room else room_at(kind, destination)
+        room[destination] = left - 1
+        if left > 0:
+            chosen.append(id_)
+            if len(chosen) == limit:
+                break
     if not chosen:
         return []
-    still_ready = (
-        select(deliveries.c.id)
-        .where(among(deliveries.c.id, chosen, tx.dialect), *is_ready)
-        .with_for_update(skip_locked=True)  # another worker looked at the same time, and is about to take it
-    )
-    taken_now = await tx.execute(
+    taken = await _TAKEN.ask(tx, ids=chosen, now=now, lease=lease, until=until, run_id=run_id)
+    return [id_ for (id_,) in taken]
+
+
+_d = deliveries.c
+_CANDIDATES = Prepared(
+    {"now": _d.ready_at, "busy": Listed(_d.destination), "limit": _of.position},
+    lambda given: (
+        select(as_kept(_d.id), _d.target_type, _d.destination)
+        .where(STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination))
+        .order_by(_d.ready_at)
+        .limit(given["limit"])
+    ),
+)
+_TAKEN = Prepared(
+    {
+        "ids": Listed(AsKept(_d.id)),
+        "now": _d.ready_at,
+        "lease": _d.lease,
+        "until": _d.ready_at,
+        "run_id": _d.run_id,
+    },
+    lambda given: (
         update(deliveries)
-        .where(deliveries.c.id.in_(still_ready))
-        .values(lease=lease, ready_at=until, run_id=run_id, updated_at=now)
-        .returning(deliveries.c.id)
-    )
-    return list(taken_now.scalars())
+        .where(
+            _d.id.in_(
+                select(_d.id)
+                .where(given["ids"](_d.id), STARTING, _d.ready_at <= given["now"])
+                .with_for_update(skip_locked=True)  # another worker looked at the same time, and is about to take it
+            )
+        )
+        .values(lease=given["lease"], ready_at=given["until"], run_id=given["run_id"], updated_at=given["now"])
+        .returning(as_kept(_d.id))
+    ),
+)
 
 
 async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> None:
@@ -256,49 +305,60 @@ async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now
     )
 
 
-_OLDEST_FIRST = (deliveries.c.created_at, deliveries.c.scheduled_at)
+_HAS_OTHERS = exists().where(_of.delivery_id == _d.id, _of.position > 0)  # positions begin with 0
 _OF_SUBSCRIPTION = (
-    *("id", "project_id", "title", "enabled", "deleted", "next_delivery_date"),
-    *("target_type", "target_value", "target_sealed", "destination", "integration_id"),
-    *("insight_id", "dashboard_id", "dashboard_export_insights", "summary_enabled", "summary_prompt_guide"),
+    *("id", "project_id", "title", "enabled", "deleted", "next_delivery_date", "target_type", "target_value"),
+    *("insight_id", "dashboard_id", "summary_enabled", "summary_prompt_guide"),
 )
-_CLAIMED = (
-    select(
-        deliveries.c.id.label("delivery_id"),
-        deliveries.c.trigger_type,
-        deliveries.c.scheduled_at,
-        deliveries.c.created_at.label("opened_at"),
-        deliveries.c.target_type.label("kind"),
-        deliveries.c.target_value.label("target"),
-        deliveries.c.target_sealed.label("sealed"),
-        deliveries.c.destination.label("goes_to"),
-        deliveries.c.integration_id.label("sends_with"),
-        deliveries.c.invites,
-        deliveries.c.invite_message,
-        deliveries.c.notice,
-        deliveries.c.exported_asset_ids,
-        deliveries.c.change_summary,
-        *(subscriptions.c[name] for name in (*_OF_SUBSCRIPTION, *OF_RECURRENCE)),
-        func.coalesce(dashboards.c.name, insights.c.name).label("resource_name"),
-        projects.c.name.label("project_name"),
-        projects.c.policy,
-        users.c.first_name,
-        users.c.email,
-    )
-    .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
-    .join(projects, projects.c.id == subscriptions.c.project_id)
-    .join(users, users.c.id == subscriptions.c.created_by_id)
-    .outerjoin(insights, insights.c.id == subscriptions.c.insight_id)
-    .outerjoin(dashboards, dashboards.c.id == subscriptions.c.dashboard_id)
+_CLAIMED = Prepared(
+    {"ids": Listed(AsKept(_d.id))},
+    lambda given: (
+        select(
+            _d.id.label("delivery_id"),
+            as_kept(_d.id).label("kept_id"),
+            _d.trigger_type,
+            _d.scheduled_at,
+            _d.created_at.label("opened_at"),
+            _d.target_type.label("kind"),
+            _d.target_value.label("target"),
+            _d.target_sealed.label("sealed"),
+            _d.destination.label("goes_to"),
+            _d.integration_id.label("sends_with"),
+            _d.invites,
+            _d.invite_message,
+            _d.notice,
+            _d.exported_asset_ids,
+            _d.change_summary,
+            _HAS_OTHERS.label("has_others"),
+            *(subscriptions.c[name] for name in (*_OF_SUBSCRIPTION, *OF_RECURRENCE)),
+            case((subscriptions.c.insight_id.is_(None), subscriptions.c.dashboard_export_insights), else_=null()).label(
+                "dashboard_export_insights"
+            ),
+            func.coalesce(dashboards.c.name, insights.c.name).label("resource_name"),
+            projects.c.name.label("project_name"),
+            projects.c.policy,
+            users.c.first_name,
+            users.c.email,
+        )
+        .join(subscriptions, subscriptions.c.id == _d.subscription_id)
+        .join(projects, projects.c.id == subscriptions.c.project_id)
+        .join(users, users.c.id == subscriptions.c.created_by_id)
+        .outerjoin(insights, insights.c.id == subscriptions.c.insight_id)
+        .outerjoin(dashboards, dashboards.c.id == subscriptions.c.dashboard_id)
+        .where(given["ids"](_d.id))
+        .order_by(_d.created_at, _d.scheduled_at)
+    ),
 )
 
 
-def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipient, ...]) -> Claimed:
-    addresses = tuple(recipient.address for recipient in recipients)
+def _claimed_delivery(
+    row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipient, ...], *, policy: Policy, recurrence: Recurrence
+) -> Claimed:
+    addresses = tuple([recipient.address for recipient in recipients])
     return Claimed(
         id=row.delivery_id,
         lease=lease,
-        trigger=Trigger(row.trigger_type),
+        trigger=_TRIGGERS[row.trigger_type],
         scheduled_at=row.scheduled_at,
         created_at=row.opened_at,
         target=Target(row.kind, row.target, row.sealed, row.goes_to, addresses, row.sends_with),
@@ -307,100 +367,51 @@ def _claimed_delivery(row: AnyRow, lease: UUID, recipients: tuple[ClaimedRecipie
         export_ids=None if row.exported_asset_ids is None else tuple(row.exported_asset_ids),
         subscription_id=row.id,
         title=row.title,
-        recurrence=recurrence_of(row),
+        recurrence=recurrence,
         next_delivery_at=row.next_delivery_date,
         insight_ids=tuple(row.dashboard_export_insights) if row.insight_id is None else (row.insight_id,),
         dashboard=None if row.dashboard_id is None else (row.dashboard_id, row.resource_name),
         resource_name=row.resource_name,
         project=(row.project_id, row.project_name),
-        policy=readable_policy(row.policy),
+        policy=policy,
         subscriber=row.first_name or row.email,
         summary_enabled=row.summary_enabled,
         summary_prompt_guide=row.summary_prompt_guide,
         change_summary=row.change_summary,
         notice=row.notice,
+        has_others=row.has_others,
         recipients=recipients,
     )
 
 
-async def renew(tx: AsyncConnection, leases: Collection[UUID], *, until: datetime) -> None:
-    """A living worker keeps what it holds."""
-    held = select(deliveries.c.id).where(deliveries.c.lease.in_(leases)).order_by(deliveries.c.id).with_for_update()
-    ids = list((await tx.execute(held)).scalars())
-    await tx.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(ready_at=until))
-
-
-async def give_back(tx: AsyncConnection, claimed: Sequence[Claimed], *, now: datetime) -> None:
-    """Untried deliveries are ready for the next worker, as if they had never been claimed."""
-    for delivery in claimed:
-        held = await tx.execute(
-            update(deliveries)
-            .where(deliveries.c.id == delivery.id, deliveries.c.lease == delivery.lease)
-            .values(lease=None, ready_at=now, updated_at=now)
-        )
-        if held.rowcount == 1:
-            await tx.execute(
-                update(delivery_recipients)
-                .where(
-                    delivery_recipients.c.delivery_id == delivery.id,
-                    delivery_recipients.c.status == RecipientStatus.SENDING,
-                )
-                .values(status=RecipientStatus.PENDING, attempts=delivery_recipients.c.attempts - 1)
-            )
+_TRIGGERS: Mapping[str, Trigger] = {each.value: each for each in Trigger}
 
 
 async def next_ready_at(
     connection: AsyncConnection, *, busy: Collection[str], only_busy: bool = False
 ) -> datetime | None:
     """When the next delivery that nobody holds may be claimed, to a destination that is not busy (or that is)."""
-    goes_to = deliveries.c.destination
-    earliest = await connection.execute(
-        select(func.min(deliveries.c.ready_at)).where(
-            deliveries.c.status == DeliveryStatus.STARTING,
-            deliveries.c.lease.is_(None),
-            goes_to.in_(busy) if only_busy else goes_to.not_in(busy),
-        )
-    )
-    found: datetime | None = earliest.scalar_one()
-    return found
+    [(found,)] = await (_NEXT_TO_BUSY if only_busy else _NEXT_READY).ask(connection, busy=busy)
+    at: datetime | None = found
+    return at
+
+
+_NEXT = select(func.min(_d.ready_at)).where(STARTING, _d.lease.is_(None))
+_NEXT_READY = Prepared({"busy": Listed(_d.destination)}, lambda given: _NEXT.where(~given["busy"](_d.destination)))
+_NEXT_TO_BUSY = Prepared({"busy": Listed(_d.destination)}, lambda given: _NEXT.where(given["busy"](_d.destination)))
 
 
 async def anything_ready(connection: AsyncConnection, *, now: datetime, busy: Collection[str]) -> bool:
     """Whether a claim is worth a write: something is ready that goes to no busy destination, dead workers' included."""
-    found = await connection.execute(
-        select(deliveries.c.id)
-        .where(
-            deliveries.c.status == DeliveryStatus.STARTING,
-            deliveries.c.ready_at <= now,
-            deliveries.c.destination.not_in(busy),
-        )
-        .limit(1)
-    )
-    return found.first() is not None
+    return bool(await _ANY_READY.ask(connection, now=now, busy=busy))
 
 
-async def anything_from_the_future(connection: AsyncConnection, *, now: datetime) -> bool:
-    """Whether something open was written by a clock that has been set back since."""
-    found = await connection.execute(select(deliveries.c.id).where(*_from_the_future(now)).limit(1))
-    return found.first() is not None
-
-
-async def bring_back(tx: AsyncConnection, *, now: datetime, lease_for: timedelta) -> None:
-    """Let nothing open wait for instants of a clock that has been set back: it is ready within a lease.
-
-    Within, not at once: what a living worker sends it renews in time; a dead one's is then taken up.
-    """
-    ids = list((await tx.execute(select(deliveries.c.id).where(*_from_the_future(now)).with_for_update())).scalars())
-    await tx.execute(
-        update(deliveries).where(deliveries.c.id.in_(ids)).values(ready_at=now + lease_for, updated_at=now)
-    )
-    await tx.execute(
-        update(delivery_recipients).where(delivery_recipients.c.delivery_id.in_(ids)).values(next_attempt_at=None)
-    )
-
-
-def _from_the_future(now: datetime) -> list[ColumnElement[bool]]:
-    return [deliveries.c.status == DeliveryStatus.STARTING, deliveries.c.updated_at > now + CLOCKS_DIFFER]
+_ANY_READY = Prepared(
+    {"now": _d.ready_at, "busy": Listed(_d.destination)},
+    lambda given: (
+        select(as_kept(_d.id)).where(STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination)).limit(1)
+    ),
+)
 
 
 async def count_by_status(connection: AsyncConnection, run_id: str) -> dict[str, int]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, TypeVar, cast
+from functools import lru_cache
+from typing import Any, cast
 
 from sqlalchemy import Row
 
 from scheduler.recurrence import Fold, Frequency, Gap, Recurrence, Weekday
 
 AnyRow = Row[*tuple[Any, ...]]
-Word = TypeVar("Word", bound=StrEnum)
 
 LONGEST_ERROR = 500
 """Characters of an error that are kept (api-contract, Delivery); the columns hold no more."""
@@ -42,35 +42,44 @@ def recurrence_of(row: AnyRow) -> Recurrence:
 
     So a spoilt row can be listed, and mended, and stops no other.
     """
-    weekdays = None if row.byweekday is None else row.byweekday.split(",")
     return Recurrence(
-        frequency=_known(Frequency, row.frequency),
+        frequency=_FREQUENCIES.get(row.frequency, row.frequency),
+        start_at=row.start_date,
+        timezone=row.timezone,
         interval=row.interval,
-        byweekday=None if weekdays is None else tuple(_known(Weekday, day) for day in weekdays),
+        byweekday=None if row.byweekday is None else _weekdays(row.byweekday),
         bysetpos=row.bysetpos,
         count=row.occurrence_count,
-        start_at=row.start_date,
         until_at=row.until_date,
-        timezone=row.timezone,
-        gap=_known(Gap, row.gap),
-        fold=_known(Fold, row.fold),
+        gap=_GAPS.get(row.gap, row.gap),
+        fold=_FOLDS.get(row.fold, row.fold),
     )
 
 
-def _known(kind: type[Word], stored: str) -> Word:
-    try:
-        return kind(stored)
-    except ValueError:
-        return cast("Word", stored)
+_FREQUENCIES: Mapping[str, Frequency] = {each.value: each for each in Frequency}
+_WEEKDAYS: Mapping[str, Weekday] = {each.value: each for each in Weekday}
+_GAPS: Mapping[str, Gap] = {each.value: each for each in Gap}
+_FOLDS: Mapping[str, Fold] = {each.value: each for each in Fold}
+"""Looked up, where asking the enum would take as long as the rest of a row."""
+
+
+@lru_cache(maxsize=1024)
+def _weekdays(stored: str) -> tuple[Weekday, ...]:
+    return tuple(_WEEKDAYS.get(day, cast("Weekday", day)) for day in stored.split(","))
 
 
 def target_of(row: AnyRow) -> Target:
-    """The target in a subscription's columns; of Slack's ``ID|#name`` only the id is an address."""
-    match row.target_type:
-        case "email":
-            addresses = tuple(row.target_value.split(","))
-        case "slack":
-            addresses = (row.target_value.partition("|")[0],)
-        case _:
-            addresses = (row.target_value,)
+    """The target in a subscription's columns."""
+    addresses = addresses_of(row.target_type, row.target_value)
     return Target(row.target_type, row.target_value, row.target_sealed, row.destination, addresses, row.integration_id)
+
+
+def addresses_of(kind: str, value: str) -> tuple[str, ...]:
+    """The addresses in a target; of Slack's ``ID|#name`` only the id."""
+    match kind:
+        case "email":
+            return tuple(value.split(","))
+        case "slack":
+            return (value.partition("|")[0],)
+        case _:
+            return (value,)

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.catchup import CatchUp, Opening, Plan, plan
 from scheduler.models import DUE, SCHEDULED, deliveries, delivery_recipients, subscriptions
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, Failure, RecipientStatus, Trigger
-from scheduler.store.bulk import Additions, Changes, among
+from scheduler.store.bulk import Additions, Changes, Listed, Prepared
 from scheduler.store.columns import OF_RECURRENCE, OF_TARGET, AnyRow, Target, recurrence_of, target_of
 
 UNCLAIMED = "paperround-unclaimed"
@@ -40,19 +40,22 @@ async def due(connection: AsyncConnection, *, now: datetime, limit: int) -> Sequ
 
     Rows, for once: :func:`due_subscription` makes sense of one, and a bad one must not spoil the batch.
     """
-    rows = await connection.execute(
-        select(*_TO_OPEN)
-        .where(DUE, subscriptions.c.next_delivery_date <= now)
-        .order_by(subscriptions.c.next_delivery_date)
-        .limit(limit)
-    )
-    return rows.all()
+    return await _DUE.ask(connection, now=now, limit=limit)
 
 
-_TO_OPEN = [
-    subscriptions.c[name]
-    for name in ("id", "next_delivery_date", "updated_at", "catch_up", "catch_up_hours", *OF_RECURRENCE, *OF_TARGET)
-]
+_s = subscriptions.c
+_DUE = Prepared(
+    {"now": _s.next_delivery_date, "limit": _s.id},
+    lambda given: (
+        select(
+            *(_s[name] for name in ("id", "next_delivery_date", "updated_at", "catch_up", "catch_up_hours")),
+            *(_s[name] for name in (*OF_RECURRENCE, *OF_TARGET)),
+        )
+        .where(DUE, _s.next_delivery_date <= given["now"])
+        .order_by(_s.next_delivery_date)
+        .limit(given["limit"])
+    ),
+)
 
 
 def due_subscription(row: AnyRow) -> DueSubscription:
@@ -62,10 +65,13 @@ def due_subscription(row: AnyRow) -> DueSubscription:
         next_delivery_at=row.next_delivery_date,
         updated_at=row.updated_at,
         recurrence=recurrence_of(row),
-        catch_up=CatchUp(row.catch_up),
+        catch_up=_CATCH_UPS.get(row.catch_up) or CatchUp(row.catch_up),
         window=timedelta(hours=row.catch_up_hours),
         target=target_of(row),
     )
+
+
+_CATCH_UPS: Mapping[str, CatchUp] = {each.value: each for each in CatchUp}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +134,8 @@ async def open_occurrences(
     """
     if not plans:
         return []
-    mine = await _still_as_read(tx, {due_row.id: due_row for due_row, _ in plans})
-    taken = await _already_open(tx, mine)
+    mine, may_be_open = await _still_as_read(tx, {due_row.id: due_row for due_row, _ in plans})
+    taken = await _already_open(tx, may_be_open)
     fresh = [
         scheduled(installation, due_row.id, due_row.target, opening, ready_at=ready_at)
         for due_row, plan in plans
@@ -165,30 +171,41 @@ async def _live(tx: AsyncConnection, subscription_id: int) -> DueSubscription | 
     return None if row is None else due_subscription(row)
 
 
-async def _still_as_read(tx: AsyncConnection, read: Mapping[int, DueSubscription]) -> set[int]:
-    """Lock the rows that nobody opened or edited since they were read (SQLite's writer holds them all already)."""
-    rows = await tx.execute(
-        select(subscriptions.c.id, subscriptions.c.next_delivery_date, subscriptions.c.updated_at)
-        .where(among(subscriptions.c.id, read, tx.dialect), subscriptions.c.enabled, ~subscriptions.c.deleted)
+async def _still_as_read(tx: AsyncConnection, read: Mapping[int, DueSubscription]) -> tuple[set[int], set[int]]:
+    """Lock the rows that nobody opened or edited since they were read (SQLite's writer holds them all already).
+
+    And which of them the ledger has an occurrence of, from their next dates on: hardly ever one.
+    """
+    mine, may_be_open = set(), set()
+    for row in await _AS_THEY_ARE.ask(tx, ids=read):
+        if (row.next_delivery_date, row.updated_at) == (read[row.id].next_delivery_at, read[row.id].updated_at):
+            mine.add(row.id)
+            if row.has_later:
+                may_be_open.add(row.id)
+    return mine, may_be_open
+
+
+_LATER = select(deliveries.c.scheduled_at).where(
+    deliveries.c.subscription_id == _s.id, SCHEDULED, deliveries.c.scheduled_at >= _s.next_delivery_date
+)
+_AS_THEY_ARE = Prepared(
+    {"ids": Listed(_s.id)},
+    lambda given: (
+        select(_s.id, _s.next_delivery_date, _s.updated_at, exists(_LATER).label("has_later"))
+        .where(given["ids"](_s.id), _s.enabled, ~_s.deleted)
         .with_for_update(skip_locked=True)
-    )
-    return {
-        row.id
-        for row in rows
-        if (row.next_delivery_date, row.updated_at) == (read[row.id].next_delivery_at, read[row.id].updated_at)
-    }
+    ),
+)
 
 
 async def _already_open(tx: AsyncConnection, ids: Collection[int]) -> set[tuple[int, datetime]]:
     """What the ledger has of these subscriptions from their next dates on."""
+    if not ids:
+        return set()
     rows = await tx.execute(
         select(deliveries.c.subscription_id, deliveries.c.scheduled_at)
-        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
-        .where(
-            among(deliveries.c.subscription_id, ids, tx.dialect),
-            SCHEDULED,
-            deliveries.c.scheduled_at >= subscriptions.c.next_delivery_date,
-        )
+        .join(subscriptions, _s.id == deliveries.c.subscription_id)
+        .where(_s.id.in_(ids), SCHEDULED, deliveries.c.scheduled_at >= _s.next_delivery_date)
     )
     return {(row.subscription_id, row.scheduled_at) for row in rows}
 
@@ -199,7 +216,7 @@ async def insert_deliveries(
     """The rows of new deliveries and, unless they are skipped, of their recipients."""
     await _DELIVERIES.run(tx, [_delivery_row(delivery, run_id, now) for delivery in fresh])
     recipients = [
-        (delivery.id, position, address, RecipientStatus.PENDING.value, 0, 0)
+        (delivery.id, position, address, _PENDING, 0, 0)
         for delivery in fresh
         if delivery.skipped_because is None
         for position, address in enumerate(delivery.target.addresses)
@@ -219,15 +236,18 @@ _DELIVERIES = Additions(
 _RECIPIENTS = Additions(delivery_recipients, ("delivery_id", "position", "address", "status", "attempts", "uncounted"))
 
 
+_STARTING, _SKIPPED = DeliveryStatus.STARTING.value, DeliveryStatus.SKIPPED.value
+_PENDING, _WAS_SKIPPED = RecipientStatus.PENDING.value, Failure.SKIPPED.value
+
+
 def _delivery_row(delivery: NewDelivery, run_id: str, now: datetime) -> tuple[Any, ...]:
     skipped, target = delivery.skipped_because is not None, delivery.target
-    status = DeliveryStatus.SKIPPED if skipped else DeliveryStatus.STARTING
     return (
         *(delivery.id, delivery.subscription_id, delivery.trigger.value, delivery.scheduled_at, str(delivery.id)),
-        *(status.value, target.kind, target.value, target.sealed, target.destination, target.integration_id),
-        *(delivery.invites, delivery.invite_message, delivery.notice),
+        *(_SKIPPED if skipped else _STARTING, target.kind, target.value, target.sealed, target.destination),
+        *(target.integration_id, delivery.invites, delivery.invite_message, delivery.notice),
         *(None if skipped else delivery.ready_at or now, run_id),
-        *(Failure.SKIPPED.value if skipped else None, delivery.skipped_because),
+        *(_WAS_SKIPPED if skipped else None, delivery.skipped_because),
         *(now, now, now if skipped else None),
     )
 
@@ -287,9 +307,12 @@ _NEXT_DATES = Changes(
 
 async def next_due_at(connection: AsyncConnection) -> datetime | None:
     """The earliest next date of all subscriptions."""
-    earliest = await connection.execute(select(func.min(subscriptions.c.next_delivery_date)).where(DUE))
-    found: datetime | None = earliest.scalar_one()
-    return found
+    [(found,)] = await _EARLIEST.ask(connection)
+    at: datetime | None = found
+    return at
+
+
+_EARLIEST = Prepared({}, lambda _given: select(func.min(_s.next_delivery_date)).where(DUE))
 
 
 async def skip_next(

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.models import HELD, STARTING, deliveries, delivery_recipients, subscriptions
 from scheduler.models import attempts as attempts_table
 from scheduler.status import DeliveryStatus, RecipientStatus, of_delivery
-from scheduler.store.bulk import Additions, Changes, among
+from scheduler.store.bulk import Additions, Changes, Listed, Prepared, as_kept, writer_of
 from scheduler.store.claiming import Claimed
 from scheduler.store.columns import LONGEST_ERROR, AnyRow
 
@@ -66,25 +66,30 @@ async def record(tx: AsyncConnection, tried: Sequence[Tried], *, now: datetime) 
 
     A delivery whose lease was lost meanwhile is left to the worker that has it: it is missing from the answer.
     """
-    held = await _held(tx, {each.claimed.lease for each in tried})
-    mine = [each for each in tried if (each.claimed.id, each.claimed.lease) in held]
+    mine = await _held(tx, tried)
     if not mine:
         return {}
     await _record_attempts(tx, mine)
     rows = {each.claimed.id: each for each in mine}
     ends = await _finish_deliveries(tx, rows, now=now)
     await _record_on_subscriptions(tx, rows, ends, now=now)
-    return {id_: Recorded(rows[id_], end["becomes"], end["failures"]) for id_, end in ends.items()}
+    return {id_: Recorded(rows[id_], end.status, end.failures) for id_, end in ends.items()}
 
 
-async def _held(tx: AsyncConnection, leases: Collection[UUID]) -> set[tuple[UUID, UUID]]:
-    rows = await tx.execute(
-        select(deliveries.c.id, deliveries.c.lease)
-        .where(among(deliveries.c.lease, leases, tx.dialect), HELD)
-        .order_by(deliveries.c.id)
-        .with_for_update()
-    )
-    return {(row.id, row.lease) for row in rows}
+async def _held(tx: AsyncConnection, tried: Sequence[Tried]) -> list[Tried]:
+    """Those whose leases this worker still has; the rows are locked."""
+    kept = writer_of(_d.id, tx.dialect)
+    leases = {(id_, lease) for id_, lease in await _HELD.ask(tx, ids=[each.claimed.id for each in tried])}
+    return [each for each in tried if (kept(each.claimed.id), kept(each.claimed.lease)) in leases]
+
+
+_d = deliveries.c
+_HELD = Prepared(
+    {"ids": Listed(_d.id)},
+    lambda given: (
+        select(as_kept(_d.id), as_kept(_d.lease)).where(given["ids"](_d.id), HELD).order_by(_d.id).with_for_update()
+    ),
+)
 
 
 async def _record_attempts(tx: AsyncConnection, tried: Iterable[Tried]) -> None:
@@ -135,7 +140,7 @@ def _recipient_after(delivery_id: UUID, attempt: Attempt) -> tuple[Any, ...]:
     return (
         *(delivery_id, attempt.position, attempt.status.value, attempt.next_attempt_at, _kept(attempt.provider_id)),
         *(attempt.error_type, _kept(attempt.error_message), attempt.progress),
-        attempt.finished_at if attempt.status is RecipientStatus.SENT else None,
+        attempt.finished_at if attempt.status is _RECIPIENT_SENT else None,
         0 if attempt.counted else 1,
     )
 
@@ -147,23 +152,49 @@ def _attempt_row(delivery_id: UUID, attempt: Attempt) -> tuple[Any, ...]:
     )
 
 
-async def _finish_deliveries(
-    tx: AsyncConnection, tried: Mapping[UUID, Tried], *, now: datetime
-) -> dict[UUID, dict[str, Any]]:
-    recipients: dict[UUID, list[AnyRow]] = {id_: [] for id_ in tried}
-    rows = await tx.execute(
-        select(_of.delivery_id, _of.status, _of.next_attempt_at, _of.address, _of.error_type, _of.error_message)
-        .where(among(_of.delivery_id, tried, tx.dialect))
-        .order_by(_of.delivery_id, _of.position)
-    )
-    for row in rows:
-        recipients[row.delivery_id].append(row)
-    ends = {id_: _delivery_after(recipients[id_], now=now) for id_ in tried}
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What a delivery is after its attempts: over, or ready again at ``again_at``."""
+
+    status: DeliveryStatus
+    again_at: datetime | None
+    failures: tuple[tuple[str, str], ...] = ()
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+async def _finish_deliveries(tx: AsyncConnection, tried: Mapping[UUID, Tried], *, now: datetime) -> dict[UUID, _End]:
+    """Their statuses, from all their recipients; those of a delivery to one need not be read again."""
+    sent = {id_ for id_, each in tried.items() if _is_all(each)}
+    others = await _recipients_of(tx, [id_ for id_ in tried if id_ not in sent])
+    ends = {id_: _SENT if id_ in sent else _delivery_after(others[id_], now=now) for id_ in tried}
     await _ENDS.run(tx, [_end_row(tried[id_], end, now=now) for id_, end in ends.items()])
     return ends
 
 
-_d = deliveries.c
+def _is_all(tried: Tried) -> bool:
+    """The one recipient there is was sent to: nothing else can be said of the delivery."""
+    return not tried.claimed.has_others and len(tried.attempts) == 1 and tried.attempts[0].status is _RECIPIENT_SENT
+
+
+_SENT = _End(of_delivery([RecipientStatus.SENT]), None)
+
+
+async def _recipients_of(tx: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, list[AnyRow]]:
+    recipients: dict[UUID, list[AnyRow]] = {id_: [] for id_ in ids}
+    for row in await _RECIPIENTS.ask(tx, ids=ids) if ids else ():
+        recipients[row.delivery_id].append(row)
+    return recipients
+
+
+_RECIPIENTS = Prepared(
+    {"ids": Listed(_of.delivery_id)},
+    lambda given: (
+        select(_of.delivery_id, _of.status, _of.next_attempt_at, _of.address, _of.error_type, _of.error_message)
+        .where(given["ids"](_of.delivery_id))
+        .order_by(_of.delivery_id, _of.position)
+    ),
+)
 _ENDS = Changes(
     {
         "of_id": _d.id,
@@ -192,52 +223,59 @@ _ENDS = Changes(
 )
 
 
-def _end_row(tried: Tried, end: Mapping[str, Any], *, now: datetime) -> tuple[Any, ...]:
+def _end_row(tried: Tried, end: _End, *, now: datetime) -> tuple[Any, ...]:
     return (
-        *(tried.claimed.id, end["becomes"].value, end["again_at"], _listed(tried.export_ids)),
-        *(end["problem"], end["reason"], now, end["ended_at"]),
+        *(tried.claimed.id, end.status.value, end.again_at, tried.export_ids, end.error_type, end.error_message),
+        *(now, None if end.status is _STARTING else now),
     )
 
 
-def _delivery_after(recipients: Sequence[AnyRow], *, now: datetime) -> dict[str, Any]:
+def _delivery_after(recipients: Sequence[AnyRow], *, now: datetime) -> _End:
     status = of_delivery(RecipientStatus(row.status) for row in recipients)
     failures = [row for row in recipients if row.status == RecipientStatus.FAILED]
     failed = failures[0] if status is DeliveryStatus.FAILED else None
-    return {
-        "becomes": status,
-        "failures": tuple((row.address, row.error_message or "") for row in failures),
-        "again_at": min((row.next_attempt_at or now for row in recipients if row.status in _WAITING), default=None),
-        "problem": failed.error_type if failed is not None else None,
-        "reason": failed.error_message if failed is not None else None,
-        "ended_at": None if status is DeliveryStatus.STARTING else now,
-    }
+    return _End(
+        status=status,
+        again_at=min((row.next_attempt_at or now for row in recipients if row.status in _WAITING), default=None),
+        failures=tuple((row.address, row.error_message or "") for row in failures),
+        error_type=failed.error_type if failed is not None else None,
+        error_message=failed.error_message if failed is not None else None,
+    )
 
 
+_STARTING, _RECIPIENT_SENT = DeliveryStatus.STARTING, RecipientStatus.SENT
 _WAITING = (RecipientStatus.PENDING, RecipientStatus.RETRYING, RecipientStatus.UNCERTAIN)
 
 
 async def _record_on_subscriptions(
-    tx: AsyncConnection, tried: Mapping[UUID, Tried], ends: Mapping[UUID, Mapping[str, Any]], *, now: datetime
+    tx: AsyncConnection, tried: Mapping[UUID, Tried], ends: Mapping[UUID, _End], *, now: datetime
 ) -> None:
     """``last_error`` is the newest ending's: the reason of a failure, nothing after a success."""
     about = {id_: each.claimed.subscription_id for id_, each in tried.items() if each.claimed.notice is None}
-    fine = {about[id_] for id_, end in ends.items() if id_ in about and end["becomes"] is DeliveryStatus.COMPLETED}
+    fine = {about[id_] for id_, end in ends.items() if id_ in about and end.status is DeliveryStatus.COMPLETED}
     if fine:
-        await tx.execute(
-            update(subscriptions)
-            .where(subscriptions.c.id.in_(fine), subscriptions.c.last_error.is_not(None), subscriptions.c.enabled)
-            .values(last_error=None, updated_at=now)
-        )
+        await _FINE.ask(tx, ids=fine, now=now)
     for id_, end in sorted(ends.items(), key=lambda each: about.get(each[0], 0)):
-        if id_ in about and end["becomes"] is DeliveryStatus.FAILED:
+        if id_ in about and end.status is DeliveryStatus.FAILED:
             await tx.execute(
                 update(subscriptions)
                 .where(
                     subscriptions.c.id == about[id_],
                     or_(subscriptions.c.enabled, subscriptions.c.last_error.is_(None)),  # why it was disabled stays
                 )
-                .values(last_error={"type": end["problem"], "message": end["reason"]}, updated_at=now)
+                .values(last_error={"type": end.error_type, "message": end.error_message}, updated_at=now)
             )
+
+
+_FINE = Prepared(
+    {"ids": Listed(subscriptions.c.id), "now": subscriptions.c.updated_at},
+    lambda given: (
+        update(subscriptions)
+        .where(given["ids"](subscriptions.c.id), subscriptions.c.last_error.is_not(None), subscriptions.c.enabled)
+        .values(last_error=null(), updated_at=given["now"])
+        .returning(subscriptions.c.id)
+    ),
+)
 
 
 def _kept(text: str | None) -> str | None:
@@ -245,7 +283,3 @@ def _kept(text: str | None) -> str | None:
     if text is None:
         return None
     return text.encode("utf-8", "replace").decode().replace("\0", " ")[:LONGEST_ERROR]
-
-
-def _listed(ids: tuple[int, ...] | None) -> list[int] | None:
-    return None if ids is None else list(ids)

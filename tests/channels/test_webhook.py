@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 from standardwebhooks import Webhook
 
-from channels.base import Message, PermanentFailure, Sent, TransientFailure, system_clock
+from channels.base import Entry, Message, PermanentFailure, Sent, TransientFailure, system_clock
 from channels.outbound import OutboundPolicy
 from channels.outbound_http import outbound_client
 from channels.receivers import Reply, WebhookReceiver
@@ -69,6 +69,21 @@ async def test_the_payload_is_compact_and_in_the_letters_it_was_written_in(
     await post(channel, receiver.url, a_message(data={"name": "Größe", "n": [1, None, 2.5]}))
 
     assert receiver.requests[0].body == '{"name":"Größe","n":[1,null,2.5]}'.encode()
+
+
+@pytest.mark.parametrize("entries", [0, 1, 2])
+async def test_what_many_payloads_carry_is_written_once_and_reads_the_same(
+    receiver: WebhookReceiver, channel: WebhookChannel, entries: int
+) -> None:
+    example = SCHEMA["examples"][0]
+    carried = [Entry(example["insights"][0], name=f"Größe {number}") for number in range(entries)]
+    plain = json.loads(json.dumps({**example, "insights": carried}))
+
+    await post(channel, receiver.url, a_message(data={**example, "insights": carried}))
+    await post(channel, receiver.url, a_message(data=plain))
+
+    shared, whole = receiver.requests
+    assert shared.body == whole.body == json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))])

@@ -441,6 +441,20 @@ async def test_whatever_a_server_says_its_acceptance_is_recorded(world: World, s
     assert (delivery.recipients[0].provider_id or "").startswith("250 ")
 
 
+async def test_what_a_server_says_is_kept_to_the_letter(world: World) -> None:
+    said = '\\N "quoted", {braced}, NULL\ttabbed\nand \\ on – %s %% ✓'
+    world.email.answer("ann@example.org", Sent(provider_id=said))
+    world.email.answer("bo@example.org", PermanentFailure(said))
+    await world.subscribe(target_value="ann@example.org,bo@example.org")
+    world.clock.advance(minutes=30)
+
+    await settle(world.runner())
+
+    [delivery] = await world.deliveries()
+    ann, bo = delivery.recipients
+    assert (ann.provider_id, (bo.error or {})["message"], bo.history[0].reason) == (said, said, said)
+
+
 async def test_a_policy_that_nobody_can_read_stops_no_delivery(world: World) -> None:
     await world.sql("UPDATE projects SET policy = :policy", policy='{"retries": {"email": ["soon"]}, "colour": 7}')
     world.email.answer("ann@example.org", [TransientFailure("Busy.")])
