@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -248,8 +249,12 @@ def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(WRITES, False)
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED"
     driver: AdaptedConnection = connection.connection.dbapi_connection  # type: ignore[assignment]
-    with in_sqlalchemys_words(sqlite3.Error):
-        driver.run_async(lambda aiosqlite: aiosqlite.execute_fetchall(begin))  # one hop to its thread instead of four
+    try:
+        with in_sqlalchemys_words(sqlite3.Error):
+            driver.run_async(lambda sqlite: sqlite.execute_fetchall(begin))  # one hop to its thread instead of four
+    except asyncio.CancelledError:
+        connection.invalidate()  # its thread may yet get the lock, and nobody would be there to give it back
+        raise
 
 
 def _leave_no_transaction(connection: DBAPIConnection, _record: object, _state: object) -> None:

@@ -133,11 +133,12 @@ async def claim(
 
 _of = delivery_recipients.c
 _SENDING = RecipientStatus.SENDING.value
+_WITHOUT_OUTCOME = text("status IN ({})".format(", ".join(f"'{each}'" for each in may_become(RecipientStatus.SENDING))))
 _TO_SENDING = Changes(
     {"of_delivery": AsKept(_of.delivery_id), "at_position": _of.position},
     lambda given: (
         update(delivery_recipients)
-        .where(_of.delivery_id == given["of_delivery"], _of.position == given["at_position"])
+        .where(_of.delivery_id == given["of_delivery"], _of.position == given["at_position"], _WITHOUT_OUTCOME)
         .values(
             status=text(f"'{_SENDING}'"),
             attempts=_of.attempts + literal_column("1"),
@@ -155,7 +156,6 @@ async def _waiting(tx: AsyncConnection, kept_ids: Sequence[Any]) -> dict[Any, li
     return waiting
 
 
-_WITHOUT_OUTCOME = text("status IN ({})".format(", ".join(f"'{each}'" for each in may_become(RecipientStatus.SENDING))))
 _WAITING = Prepared(
     {"ids": Listed(AsKept(_of.delivery_id))},
     lambda given: (

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, DateTime, Integer, Uuid
+from sqlalchemy import JSON, Boolean, DateTime, Integer, String, Uuid
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 Text = Callable[[Any], str]
@@ -38,9 +39,13 @@ def _column(values: Sequence[Any], of: TypeEngine[Any]) -> list[str]:
 
 def each(values: Sequence[Any], process: Callable[[Any], Any]) -> list[Any]:
     """What the process makes of each value; once, where they are all equal: nothing, or the same instant."""
-    if values and values.count(values[0]) == len(values):
+    if values and isinstance(values[0], _ALIKE) and values.count(values[0]) == len(values):
         return [process(values[0])] * len(values)
     return [process(value) for value in values]
+
+
+_ALIKE = (type(None), str, datetime)
+"""Equal means alike. Not so in JSON, where 1 equals true."""
 
 
 def text_of(of: TypeEngine[Any]) -> tuple[Text, bool]:
@@ -56,8 +61,10 @@ def text_of(of: TypeEngine[Any]) -> tuple[Text, bool]:
             return _instant, True
         case JSON():
             return json.dumps, False
-        case _:
+        case String():
             return str, False
+        case _:
+            raise NotImplementedError(f"say here how PostgreSQL reads {of!r}")
 
 
 def _instant(value: Any) -> str:

@@ -263,7 +263,9 @@ async def test_a_run_whose_fsync_fails_goes_on_or_says_so_and_the_next_one_finis
     assert failures == len(SYNCS)
     assert {each.code for each in runs} == {0, 2}
     assert all("disk I/O error" in each.err for each in runs if each.code)
-    assert await ledger_rows(ground.settings) == [expected_row(FSYNC)] * len(SYNCS)
+    rows = await ledger_rows(ground.settings)
+    assert [row | {"attempts": 1} for row in rows] == [expected_row(FSYNC)] * len(SYNCS)
+    assert {row["attempts"] for row in rows} == {1, 2}  # where its content could not be kept, a try was for nothing
     assert len(ground.sink.arrivals()) == len(SYNCS)
 
 

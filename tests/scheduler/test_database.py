@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -326,6 +327,35 @@ async def test_an_edit_and_a_tick_at_the_same_moment_lose_nothing(world: World) 
     assert {(await world.find(each.id)).next_delivery_date for each in subscriptions} == {
         NOON + timedelta(days=1, minutes=30)
     }
+
+
+# ── whoever gives up waiting ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@sqlite_only
+async def test_who_gives_up_waiting_for_the_write_lock_does_not_get_it_afterwards(
+    ledger_url: str, tmp_path: Path
+) -> None:
+    database = Database(database_url(ledger_url))
+
+    async def write() -> None:
+        async with database.write():
+            pass
+
+    await write()  # so that a connection is there
+    with closing(sqlite3.connect(tmp_path / "paperround.db", isolation_level=None, timeout=10)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(write())
+        for _ in range(50):
+            await asyncio.sleep(0)  # it comes as far as the lock
+        waiting.cancel()
+        other.execute("COMMIT")
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+        await write()
+        other.execute("BEGIN IMMEDIATE")
+    await database.aclose()
 
 
 # ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
