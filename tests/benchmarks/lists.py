@@ -27,6 +27,7 @@ from sqlalchemy import insert, select
 from scheduler.api.serving import add_api
 from scheduler.app import App, initialise, opened
 from scheduler.models import dashboards, deliveries, delivery_recipients, insights, sources, subscriptions, users
+from scheduler.serving import keep_what_is_there
 from scheduler.settings import load_settings
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
 from scheduler.store.listing import folded
@@ -117,6 +118,7 @@ async def _served(url: str) -> AsyncIterator[tuple[App, Ask]]:
     async with opened(settings) as app:
         web = FastAPI()
         add_api(web, app)
+        keep_what_is_there()
         _, key = await app.keys.create(await app.owner(await app.project()), name="Bench", scopes=["*"])
 
         async def ask(url: str) -> tuple[dict[str, Any], float]:
