@@ -14,7 +14,7 @@ from scheduler.errors import NotFound
 from scheduler.models import dashboards, deliveries, delivery_recipients, insights, subscriptions, users
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger, may_become
-from scheduler.store.bulk import among
+from scheduler.store.bulk import Listed, Prepared
 from scheduler.store.columns import AnyRow, Target, recurrence_of, target_of
 from scheduler.store.listing import Filters, folded, which
 from scheduler.store.people import User
@@ -103,9 +103,13 @@ async def page(
 ) -> tuple[list[Subscription], int]:
     """A page of the project's subscriptions, and how many there are in all. Raises what :func:`which` raises."""
     ids, count = await which(connection, project_id, filters, limit=limit, offset=offset)
-    rows = await connection.execute(_query().where(among(subscriptions.c.id, ids, connection.dialect)))
-    found = {row.id: _subscription(row) for row in rows} if ids else {}
+    found = {row.id: _subscription(row) for row in await _WITH_IDS.ask(connection, ids=ids)} if ids else {}
     return [found[id_] for id_ in ids if id_ in found], count
+
+
+_WITH_IDS = Prepared(
+    {"ids": Listed(subscriptions.c.id)}, lambda given: _query().where(given["ids"](subscriptions.c.id))
+)
 
 
 async def listed(connection: AsyncConnection, project_id: int) -> list[Subscription]:
