@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.exc import DBAPIError
 
 from channels.base import Outcome, PermanentFailure, RecipientResult, Sent, TransientFailure
 from scheduler import backoff, status
-from scheduler.backoff import Pause
+from scheduler.backoff import LONGEST_PUT_OFF, Pause
 from scheduler.db import first_line
 from scheduler.errors import PaperroundError
 from scheduler.status import Trigger
@@ -76,6 +77,15 @@ def _named(outcome: Outcome) -> str:
             return "transient"
         case PermanentFailure():
             return "permanent"
+
+
+def longest_wish(results: Sequence[RecipientResult]) -> timedelta | None:
+    """For how long a provider wants to be left alone, within bounds; None where it said nothing of the kind."""
+    answers = [each.outcome for each in results]
+    wishes = [
+        each.retry_after for each in answers if isinstance(each, TransientFailure) and each.retry_after is not None
+    ]
+    return min(max(wishes), LONGEST_PUT_OFF) if wishes else None
 
 
 # ── where no channel answered ────────────────────────────────────────────────────────────────────────────────────────

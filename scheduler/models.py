@@ -9,6 +9,7 @@
                                 └─ subscriptions ─┬─ recurrences
                                                   ├─ shares ── share_passwords
                                                   └─ deliveries ── delivery_recipients ── attempts
+    destinations (by name)
 """
 
 from __future__ import annotations
@@ -397,6 +398,14 @@ attempts = Table(
     Column("reason", String(500)),
     Column("started_at", Instant),
     Column("finished_at", Instant, nullable=False),
+)
+
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("name", String(300), primary_key=True),  # as deliveries have it; only of those that have a pace
+    Column("free_at", Instant, nullable=False, index=True),  # when the next may be sent there
+    Column("taken_at", Instant, nullable=False),  # by which clock: one that was ahead is not waited for
 )
 
 exports = Table(

@@ -45,6 +45,8 @@ class Tried:
     claimed: Claimed
     attempts: tuple[Attempt, ...]
     export_ids: tuple[int, ...] | None
+    hold_off_until: datetime | None = None
+    """Its provider wants nobody to send to this destination before then."""
 
 
 @dataclass(frozen=True, slots=True)

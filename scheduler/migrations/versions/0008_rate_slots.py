@@ -1,0 +1,24 @@
+"""When each destination that has a pace may be sent to next, for all processes and machines.
+
+Revision: 0008
+Revises: 0006
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0006"
+
+INSTANT = sa.DateTime(timezone=True)
+
+
+def upgrade() -> None:
+    op.create_table(
+        "destinations",
+        sa.Column("name", sa.String(length=300), nullable=False),
+        sa.Column("free_at", INSTANT, nullable=False),
+        sa.Column("taken_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_index("ix_destinations_free_at", "destinations", ["free_at"])
