@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from functools import lru_cache
@@ -166,6 +166,14 @@ class _Outlet:
         self._asks = asks
         self._channels: dict[tuple[int, str, int | None], tuple[datetime, asyncio.Task[Channel | None]]] = {}
         self._opened = lru_cache(maxsize=TARGETS_KEPT)(app.box.open)
+
+    def asks_first(self, claimed: Claimed) -> bool:
+        is_said = claimed.notice is None and bool(claimed.recipients)
+        return self._asks and is_said and self.app.summaries.has_to_ask(claimed)
+
+    async def ask(self, claimed: Claimed, shown: Sequence[Shown]) -> Claimed:
+        said = await self.app.summaries.of(claimed, [each.snapshot for each in shown])
+        return replace(claimed, change_summary=said or "")
 
     async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
         if claimed.notice is not None:

@@ -59,6 +59,14 @@ RENEWALS = 3
 class Outlet(Protocol):
     """The way out, as the composition root has put it together."""
 
+    def asks_first(self, claimed: Claimed) -> bool:
+        """Whether somebody has to be asked, who may be slow, before it is composed."""
+        ...
+
+    async def ask(self, claimed: Claimed, shown: Sequence[Shown]) -> Claimed:
+        """The delivery with what they said; it is not asked again."""
+        ...
+
     async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
         """What this delivery says."""
         ...
@@ -258,6 +266,8 @@ class Runner:
     async def deliver(self, claimed: Claimed) -> None:
         """Content, message, channel, record: one delivery, when its destination's turn has come."""
         try:
+            if self.work.outlet.asks_first(claimed):
+                claimed = await self.asked(claimed)
             async with self.lanes.turn(claimed.target.destination):
                 tried = None if self.stopping else await self.attempt(claimed)
                 await (self.give_back(claimed) if tried is None else self.recorder.put(tried))
@@ -265,6 +275,17 @@ class Runner:
             if self._in_hand.get(claimed.id) == claimed.lease:  # or it was lost, and claimed anew meanwhile
                 del self._in_hand[claimed.id]
             self.lanes.let_go(claimed.target.destination)
+
+    async def asked(self, claimed: Claimed) -> Claimed:
+        """With the answer of somebody who may be slow: its destination's turn is others' meanwhile."""
+        with self.lanes.aside(claimed.target.destination):
+            self.wake.set()
+            answered = await _isolated(self.ask(claimed), event="delivery.not_asked_for", delivery_id=claimed.id)
+        return claimed if isinstance(answered, Exception) else answered
+
+    async def ask(self, claimed: Claimed) -> Claimed:
+        """What is to be known of what it shows, before it is composed."""
+        return await self.work.outlet.ask(claimed, await self.show(claimed, drawn=False))
 
     async def attempt(self, claimed: Claimed) -> Tried:
         """One try at every claimed recipient; whatever happens, each has an outcome."""

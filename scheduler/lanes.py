@@ -6,8 +6,8 @@ How far apart messages to one destination are holds over every process: :mod:`sc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -31,11 +31,16 @@ CAPACITY = 512
 """Deliveries a process has in its hands at most, waiting ones included: what memory is bounded by."""
 
 
+ASIDE = 64
+"""So many of them may stand beside their lanes; what is prepared beyond that keeps its place, and others wait."""
+
+
 @dataclass(slots=True)
 class _Lane:
     rule: Rule
     free: asyncio.Semaphore
     held: int = 0
+    aside: int = 0
 
 
 @dataclass(slots=True)
@@ -46,6 +51,7 @@ class Lanes:
     capacity: int = CAPACITY
     _lanes: dict[str, _Lane] = field(default_factory=dict)
     _held: int = 0
+    _aside: int = 0
 
     def room(self) -> int:
         """How many more deliveries may be claimed."""
@@ -78,8 +84,29 @@ class Lanes:
         lane = self._lanes[destination]
         lane.held -= 1
         self._held -= 1
-        if lane.held == 0:
+        if lane.held == lane.aside == 0:
             del self._lanes[destination]
+
+    @contextmanager
+    def aside(self, destination: str) -> Iterator[None]:
+        """Leave this destination's turns to others while something slow is prepared; then :meth:`turn` waits for one.
+
+        The delivery stays in this process's hands.
+        """
+        if self._aside >= ASIDE:
+            yield
+            return
+        lane = self._lanes[destination]
+        self._move(lane, aside=1)
+        try:
+            yield
+        finally:
+            self._move(lane, aside=-1)
+
+    def _move(self, lane: _Lane, *, aside: int) -> None:
+        lane.held -= aside
+        lane.aside += aside
+        self._aside += aside
 
     @asynccontextmanager
     async def turn(self, destination: str) -> AsyncIterator[None]:

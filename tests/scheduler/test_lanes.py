@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import ExitStack
 from datetime import timedelta
 
-from scheduler.lanes import RULES, Lanes, Rule
+from scheduler.lanes import ASIDE, RULES, Lanes, Rule
 
 RULES_HERE = {"webhook": Rule(at_once=2), "slack": Rule(at_once=1, apart=timedelta(seconds=1))}
 
@@ -71,6 +72,33 @@ async def test_what_a_process_holds_is_bounded_and_idle_lanes_are_forgotten() ->
         lanes.let_go(f"webhook:{number}:443")
 
     assert (lanes.room(), lanes._lanes, lanes.busy()) == (3, {}, [])
+
+
+async def test_who_stands_aside_leaves_the_turns_to_others_and_comes_back_to_wait_for_one() -> None:
+    lanes = Lanes(rules={"email": Rule(at_once=1)}, capacity=3)
+    lanes.hold("email", "a")
+    with lanes.aside("a"):
+        assert (lanes.busy(), lanes.room_at("email", "a"), lanes.room()) == ([], 1, 2)
+        lanes.hold("email", "a")
+        lanes.let_go("a")
+        lanes.hold("email", "a")
+
+    async with lanes.turn("a"):
+        assert (lanes.busy(), lanes.room_at("email", "a"), lanes.room()) == (["a"], -1, 1)
+    lanes.let_go("a")
+    lanes.let_go("a")
+    assert (lanes.room(), lanes._lanes) == (3, {})
+
+
+async def test_only_so_many_stand_aside() -> None:
+    lanes = Lanes()
+    with ExitStack() as stack:
+        for number in range(ASIDE + 1):
+            lanes.hold("slack", f"slack:{number}")
+            stack.enter_context(lanes.aside(f"slack:{number}"))
+
+        assert lanes.busy() == [f"slack:{ASIDE}"]
+    assert len(lanes.busy()) == ASIDE + 1
 
 
 async def test_a_failing_send_gives_its_place_free() -> None:
