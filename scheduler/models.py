@@ -340,6 +340,7 @@ deliveries = Table(
     Column("invite_message", Text),
     Column("notice", JSON(none_as_null=True)),  # of a notice to the owner: what it is about
     Column("exported_asset_ids", JSON(none_as_null=True)),  # null until the content was computed
+    Column("dashboard", JSON(none_as_null=True)),  # the id and name of the one it showed
     Column("ready_at", Instant),  # when it may be claimed; while it is claimed, when its lease runs out
     Column("lease", Uuid),  # the claim that holds it; null while nobody does
     Column("run_id", String(80)),

@@ -1,4 +1,4 @@
-"""When each destination that has a pace may be sent to next, for all processes and machines.
+"""When each paced destination may be sent to next, for all processes; which dashboard a delivery showed.
 
 Revision: 0008
 Revises: 0006
@@ -22,3 +22,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_index("ix_destinations_free_at", "destinations", ["free_at"])
+    op.add_column("deliveries", sa.Column("dashboard", sa.JSON(none_as_null=True), nullable=True))
