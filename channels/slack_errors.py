@@ -111,7 +111,7 @@ def trouble_of(error: Exception) -> SlackTrouble:
     if isinstance(error, TimeoutError | aiohttp.ClientError | OSError):
         failure = TransientFailure("Slack took the message but did not answer.", uncertain=True)
         return SlackTrouble(failure, perhaps_done=True)
-    return _unreadable(None)
+    return unreadable_answer()
 
 
 def _refused(response: Any) -> SlackTrouble:
@@ -125,7 +125,7 @@ def _refused(response: Any) -> SlackTrouble:
             TransientFailure("Slack asks for fewer messages.", retry_after=wish or COME_BACK_AFTER, put_off=True)
         )
     if not isinstance(data, Mapping) or not isinstance(code, str) or not re.fullmatch(r"\w{1,60}", code):
-        return _unreadable(status)
+        return unreadable_answer(status)
     return refused_with(code, data)
 
 
@@ -147,7 +147,7 @@ def refused_with(code: str, data: Mapping[str, Any]) -> SlackTrouble:
     )
 
 
-def _unreadable(status: int | None) -> SlackTrouble:
+def unreadable_answer(status: int | None = None) -> SlackTrouble:
     """A gateway's page instead of Slack's answer: what happened behind it is unknown."""
     shown = f" ({status})" if status and status != 200 else ""
     return SlackTrouble(TransientFailure(f"Slack gave no readable answer{shown}."), perhaps_done=True)

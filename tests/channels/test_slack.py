@@ -15,7 +15,8 @@ from channels.outbound import OutboundPolicy
 from channels.outbound_http import OutboundSession
 from channels.receivers import SlackReceiver, SlackReply
 from channels.slack import SlackChannel
-from channels.slack_errors import GONE, TROUBLE
+from channels.slack_api import SlackApi
+from channels.slack_errors import GONE, TROUBLE, SlackTrouble
 from tests.channels.benches import TOKEN, a_slack_channel
 from tests.channels.conftest import PNG, a_message, served
 
@@ -114,7 +115,13 @@ async def test_an_attachment_slack_does_not_take_is_mentioned(channel: SlackChan
 
 @pytest.mark.parametrize("step", ["files.getUploadURLExternal", "upload", "files.completeUploadExternal"])
 @pytest.mark.parametrize(
-    "reply", [SlackReply(error="missing_scope"), SlackReply(status=500, text="?"), SlackReply(reset=True)]
+    "reply",
+    [
+        SlackReply(error="missing_scope"),
+        SlackReply(status=500, text="?"),
+        SlackReply(reset=True),
+        SlackReply(text='{"ok": true}', json=True),
+    ],
 )
 async def test_a_picture_that_cannot_be_uploaded_does_not_hold_up_the_text(
     channel: SlackChannel, receiver: SlackReceiver, message: Message, step: str, reply: SlackReply
@@ -558,6 +565,26 @@ async def test_json_that_is_no_object_may_pass(message: Message) -> None:
         channel = a_slack_channel(f"http://127.0.0.1:{port}/api/")
         result = await send(channel, a_message(exports=()))
         await channel.aclose()
+
+    assert isinstance(result.outcome, TransientFailure)
+
+
+async def test_an_answer_that_names_no_place_for_a_file_may_pass(receiver: SlackReceiver) -> None:
+    receiver.script("files.getUploadURLExternal", SlackReply(text='{"ok": true, "file_id": "F1"}', json=True))
+    session = OutboundSession(OutboundPolicy(["127.0.0.1"]))
+    api = SlackApi(token=TOKEN, api_url=receiver.url, session=session)
+
+    with pytest.raises(SlackTrouble) as told:
+        await api.upload("chart.png", PNG)
+    await session.aclose()
+
+    assert told.value.outcome == TransientFailure("Slack did not say where to put a file.")
+
+
+async def test_an_answer_that_names_no_message_may_pass(channel: SlackChannel, receiver: SlackReceiver) -> None:
+    receiver.script("chat.postMessage", SlackReply(text='{"ok": true}', json=True))
+
+    result = await send(channel, a_message(exports=()))
 
     assert isinstance(result.outcome, TransientFailure)
 
