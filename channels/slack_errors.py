@@ -57,9 +57,6 @@ TROUBLE = frozenset(
 PERHAPS_DONE = frozenset({"internal_error", "fatal_error"})  # "some aspect of the operation may have succeeded"
 BLOCKS_REFUSED = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"})
 
-# Slack counts calls by the minute: half of one is long enough for the count to fall, and soon enough for a message
-COME_BACK_AFTER = timedelta(seconds=30)
-
 
 class SlackTrouble(Exception):
     """A call that did not succeed. ``perhaps_done``: it may have taken effect all the same.
@@ -121,9 +118,7 @@ def _refused(response: Any) -> SlackTrouble:
     code = data.get("error") if isinstance(data, Mapping) else None
     if status == 429 or code in RATE_LIMITED:
         wish = _seconds(response.headers.get("Retry-After"))
-        return SlackTrouble(
-            TransientFailure("Slack asks for fewer messages.", retry_after=wish or COME_BACK_AFTER, put_off=True)
-        )
+        return SlackTrouble(TransientFailure("Slack asks for fewer messages.", retry_after=wish, put_off=True))
     if not isinstance(data, Mapping) or not isinstance(code, str) or not re.fullmatch(r"\w{1,60}", code):
         return unreadable_answer(status)
     return refused_with(code, data)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from channels.base import Outcome, PermanentFailure, RecipientResult, Sent, TransientFailure
 from scheduler import backoff, status
-from scheduler.backoff import LONGEST_PUT_OFF, Pause
+from scheduler.backoff import Pause
 from scheduler.db import first_line
 from scheduler.errors import PaperroundError
 from scheduler.status import Trigger
@@ -81,11 +81,9 @@ def _named(outcome: Outcome) -> str:
 
 def longest_wish(results: Sequence[RecipientResult]) -> timedelta | None:
     """For how long a provider wants to be left alone, within bounds; None where it said nothing of the kind."""
-    answers = [each.outcome for each in results]
-    wishes = [
-        each.retry_after for each in answers if isinstance(each, TransientFailure) and each.retry_after is not None
-    ]
-    return min(max(wishes), LONGEST_PUT_OFF) if wishes else None
+    answers = [each.outcome for each in results if isinstance(each.outcome, TransientFailure)]
+    wishes = [backoff.put_off_for(each) for each in answers if each.put_off or each.retry_after is not None]
+    return max(wishes, default=None)
 
 
 # ── where no channel answered ────────────────────────────────────────────────────────────────────────────────────────

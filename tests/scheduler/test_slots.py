@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from channels.base import TransientFailure
-from scheduler.backoff import LONGEST_PUT_OFF
+from scheduler.backoff import LONGEST_PUT_OFF, PUT_OFF
 from scheduler.delivery import Runner
 from scheduler.rehearsal import rehearse
 from tests.scheduler.conftest import LEASE, World, settle
@@ -50,14 +50,15 @@ async def test_two_workers_send_to_one_channel_a_second_apart(world: World) -> N
     assert {later - earlier for earlier, later in pairwise(instants)} == {SECOND}
 
 
-async def test_what_slack_told_one_worker_holds_for_the_other(world: World) -> None:
+@pytest.mark.parametrize("wish", [PUT_OFF, None], ids=["so many seconds", "later"])
+async def test_what_slack_told_one_worker_holds_for_the_other(world: World, wish: timedelta | None) -> None:
     await to_slack(world, 2)
-    put_off = TransientFailure("Slack asks for fewer messages.", retry_after=30 * SECOND, put_off=True)
+    put_off = TransientFailure("Slack asks for fewer messages.", retry_after=wish, put_off=True)
     world.slack.answer("C1X", [put_off])
     told, other = world.runner(), world.runner()
     await settle(told)
 
-    world.clock.advance(seconds=29)
+    world.clock.now += PUT_OFF - SECOND
     await settle(other)
     assert world.slack.sent == []
     assert await other.seconds_to_next_retry() == 1
