@@ -31,6 +31,7 @@ from scheduler.delivery import Runner, Worker
 from scheduler.errors import ConfigurationError, InvalidField
 from scheduler.exporting import Exporting
 from scheduler.keys import Keys
+from scheduler.lanes import Lanes, rules_with
 from scheduler.links import UnsubscribeLinks
 from scheduler.organisations import Organisations
 from scheduler.passwords import Passwords
@@ -132,7 +133,7 @@ class App:
             run_id=run_id,
             lease=timedelta(seconds=self.settings.lease_seconds),
         )
-        return Runner(worker)
+        return Runner(worker, lanes=Lanes(rules=rules_with(email_a_second=self.settings.email_a_second)))
 
 
 async def _verify(url: URL, installation: UUID, *, now: datetime) -> None:

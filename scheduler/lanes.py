@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 
@@ -29,10 +29,15 @@ RULES: Mapping[str, Rule] = {
 
 CAPACITY = 512
 """Deliveries a process has in its hands at most, waiting ones included: what memory is bounded by."""
-
-
 ASIDE = 64
 """So many of them may stand beside their lanes; what is prepared beyond that keeps its place, and others wait."""
+
+
+def rules_with(*, email_a_second: float) -> Mapping[str, Rule]:
+    """The rules, with what the operator's mail server takes; 0: any number."""
+    if not email_a_second:
+        return RULES
+    return {**RULES, "email": replace(RULES["email"], apart=timedelta(seconds=1 / email_a_second))}
 
 
 @dataclass(slots=True)

@@ -158,8 +158,9 @@ async def claim(
 def _further_slots(claimed: Sequence[Claimed], pace: Pace, *, now: datetime) -> dict[str, datetime]:
     """Until when the slots are taken of paced destinations that get more than one message."""
     messages: Counter[tuple[str, str]] = Counter()
+    paced = [*filter(pace, {each.target.kind for each in claimed})]
     for each in claimed:
-        if pace(each.target.kind):
+        if each.target.kind in paced:
             messages[each.target.kind, each.target.destination] += each.messages
     return {name: now + count * pace(kind) for (kind, name), count in messages.items() if count > 1}
 
@@ -294,7 +295,7 @@ async def _with_slots(
 ) -> list[Any]:
     """The ids of those that need no slot, or whose slot is now this claim's."""
     refused: set[str] = set()
-    for paced in sorted({kind for _, kind, _ in chosen if pace(kind)}):  # everybody locks them in one order
+    for paced in sorted(filter(pace, {kind for _, kind, _ in chosen})):  # everybody locks them in one order
         wanted = {id_: destination for id_, kind, destination in chosen if kind == paced}
         refused |= {*wanted.values()} - await slots.take(tx, wanted, now=now, until=now + pace(paced))
     return [id_ for id_, _, destination in chosen if destination not in refused]

@@ -32,8 +32,6 @@ async def take(tx: AsyncConnection, ids: Collection[Any], *, now: datetime, unti
 
     ``ids`` as the driver keeps them. Nobody else takes one of those before ``until``. The other slots have not come.
     """
-    if not ids:
-        return set()
     return {name for (name,) in await _TAKEN[tx.dialect.name].ask(tx, ids=ids, now=now, until=until)}
 
 

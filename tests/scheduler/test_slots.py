@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -111,6 +112,23 @@ async def test_a_delivery_of_several_messages_takes_so_many_slots(world: World) 
     await settle(runner)
 
     assert await runner.seconds_to_next_retry() == 3
+
+
+@sqlite_only
+async def test_a_mail_server_gets_no_more_in_a_second_than_the_operator_says(world: World) -> None:
+    for number in range(10):
+        await world.subscribe(target_value=f"reader{number}@example.org")
+    world.clock.advance(minutes=30)
+    app = replace(world.app, settings=world.app.settings.model_copy(update={"email_a_second": 4.0}))
+    workers = [app.runner(), app.runner()]
+    mailed = []
+
+    for _ in range(3):
+        await settle_all(workers)
+        mailed.append(len(world.mailed))
+        world.clock.advance(seconds=1)
+
+    assert mailed == [4, 8, 10]
 
 
 async def test_a_destination_without_a_pace_has_no_row(world: World) -> None:
