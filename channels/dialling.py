@@ -11,6 +11,8 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import aiohttp
 import httpx
@@ -33,10 +35,16 @@ class BlockedDial(httpx.ConnectError):
     """The outbound policy forbids what the URL or its host's name leads to; nothing was sent."""
 
 
+RESOLVED_AT_ONCE = 128
+_RESOLVERS = ThreadPoolExecutor(RESOLVED_AT_ONCE, thread_name_prefix="paperround-resolver")
+"""Threads of its own, each made when it is needed: names that nobody answers for hold up no other use of threads."""
+
+
 async def resolve(host: str, port: int) -> list[str]:
-    """The system's resolver, once."""
+    """The system's resolver (/etc/hosts, nsswitch.conf), once."""
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
-        answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        answers = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, ask)
     except UnicodeError:  # a label of more than 63 characters, or of none
         raise socket.gaierror(socket.EAI_NONAME, "Not a host name") from None
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))

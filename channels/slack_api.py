@@ -15,7 +15,7 @@ from channels.base import TransientFailure
 from channels.dialling import BlockedDial
 from channels.outbound import OutboundPolicy
 from channels.outbound_http import OutboundSession, read_answer
-from channels.slack_errors import SlackTrouble, trouble_of
+from channels.slack_errors import SlackTrouble, trouble_of, unreadable_answer
 from channels.slack_target import SLACK_API_URL
 
 HISTORY_PAGE = 200
@@ -36,7 +36,10 @@ class SlackApi:
 
     async def post_message(self, **fields: Any) -> dict[str, Any]:
         """Source: docs.slack.dev/reference/methods/chat.postMessage."""
-        return await _answer(self._client.chat_postMessage(unfurl_links=False, unfurl_media=False, **fields))
+        posted = await _answer(self._client.chat_postMessage(unfurl_links=False, unfurl_media=False, **fields))
+        if not isinstance(posted.get("ts"), str):
+            raise unreadable_answer()
+        return posted
 
     async def upload(self, filename: str, content: bytes) -> str:
         """Put a file's bytes at Slack; :meth:`complete` then makes it one. Returns its id.
@@ -44,13 +47,16 @@ class SlackApi:
         Source: docs.slack.dev/messaging/working-with-files, "Uploading files".
         """
         place = await _harmless(self._client.files_getUploadURLExternal(filename=filename, length=len(content)))
+        url, file_id = place.get("upload_url"), place.get("file_id")
+        if not isinstance(url, str) or not isinstance(file_id, str):
+            raise SlackTrouble(TransientFailure("Slack did not say where to put a file."))
         try:
-            async with await self._session.request("POST", str(place["upload_url"]), data=content) as response:
+            async with await self._session.request("POST", url, data=content) as response:
                 if response.status != 200:
                     raise SlackTrouble(TransientFailure(f"Slack did not take a file ({response.status})."))
         except (aiohttp.ClientError, BlockedDial, TimeoutError, OSError) as error:
             raise trouble_of(error).of_a_harmless_call() from error
-        return str(place["file_id"])
+        return file_id
 
     async def complete(
         self, file_id: str, title: str, *, channel_id: str | None = None, thread_ts: str | None = None

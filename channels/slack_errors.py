@@ -57,9 +57,6 @@ TROUBLE = frozenset(
 PERHAPS_DONE = frozenset({"internal_error", "fatal_error"})  # "some aspect of the operation may have succeeded"
 BLOCKS_REFUSED = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"})
 
-# Slack counts calls by the minute: half of one is long enough for the count to fall, and soon enough for a message
-COME_BACK_AFTER = timedelta(seconds=30)
-
 
 class SlackTrouble(Exception):
     """A call that did not succeed. ``perhaps_done``: it may have taken effect all the same.
@@ -111,7 +108,7 @@ def trouble_of(error: Exception) -> SlackTrouble:
     if isinstance(error, TimeoutError | aiohttp.ClientError | OSError):
         failure = TransientFailure("Slack took the message but did not answer.", uncertain=True)
         return SlackTrouble(failure, perhaps_done=True)
-    return _unreadable(None)
+    return unreadable_answer()
 
 
 def _refused(response: Any) -> SlackTrouble:
@@ -121,11 +118,9 @@ def _refused(response: Any) -> SlackTrouble:
     code = data.get("error") if isinstance(data, Mapping) else None
     if status == 429 or code in RATE_LIMITED:
         wish = _seconds(response.headers.get("Retry-After"))
-        return SlackTrouble(
-            TransientFailure("Slack asks for fewer messages.", retry_after=wish or COME_BACK_AFTER, put_off=True)
-        )
+        return SlackTrouble(TransientFailure("Slack asks for fewer messages.", retry_after=wish, put_off=True))
     if not isinstance(data, Mapping) or not isinstance(code, str) or not re.fullmatch(r"\w{1,60}", code):
-        return _unreadable(status)
+        return unreadable_answer(status)
     return refused_with(code, data)
 
 
@@ -147,7 +142,7 @@ def refused_with(code: str, data: Mapping[str, Any]) -> SlackTrouble:
     )
 
 
-def _unreadable(status: int | None) -> SlackTrouble:
+def unreadable_answer(status: int | None = None) -> SlackTrouble:
     """A gateway's page instead of Slack's answer: what happened behind it is unknown."""
     shown = f" ({status})" if status and status != 200 else ""
     return SlackTrouble(TransientFailure(f"Slack gave no readable answer{shown}."), perhaps_done=True)

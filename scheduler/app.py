@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from functools import lru_cache
@@ -31,6 +31,7 @@ from scheduler.delivery import Runner, Worker
 from scheduler.errors import ConfigurationError, InvalidField
 from scheduler.exporting import Exporting
 from scheduler.keys import Keys
+from scheduler.lanes import Lanes, rules_with
 from scheduler.links import UnsubscribeLinks
 from scheduler.organisations import Organisations
 from scheduler.passwords import Passwords
@@ -132,7 +133,7 @@ class App:
             run_id=run_id,
             lease=timedelta(seconds=self.settings.lease_seconds),
         )
-        return Runner(worker)
+        return Runner(worker, lanes=Lanes(rules=rules_with(email_a_second=self.settings.email_a_second)))
 
 
 async def _verify(url: URL, installation: UUID, *, now: datetime) -> None:
@@ -166,6 +167,14 @@ class _Outlet:
         self._asks = asks
         self._channels: dict[tuple[int, str, int | None], tuple[datetime, asyncio.Task[Channel | None]]] = {}
         self._opened = lru_cache(maxsize=TARGETS_KEPT)(app.box.open)
+
+    def asks_first(self, claimed: Claimed) -> bool:
+        is_said = claimed.notice is None and bool(claimed.recipients)
+        return self._asks and is_said and self.app.summaries.has_to_ask(claimed)
+
+    async def ask(self, claimed: Claimed, shown: Sequence[Shown]) -> Claimed:
+        said = await self.app.summaries.of(claimed, [each.snapshot for each in shown])
+        return replace(claimed, change_summary=said or "")
 
     async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
         if claimed.notice is not None:

@@ -41,6 +41,7 @@ SCHEDULES: dict[str, tuple[timedelta, ...]] = {
 JITTER = 0.2
 
 PUT_OFF = timedelta(seconds=30)
+"""Where the provider does not say how long. Most count by the minute: half of one is enough, and soon enough."""
 LONGEST_PUT_OFF = timedelta(hours=1)
 PUT_OFF_FOR_NOTHING = timedelta(hours=24)
 """How old a delivery may be for an attempt that the provider put off to cost none of its attempts."""
@@ -64,10 +65,15 @@ def pause_after(
     merely puts everybody off is obeyed, for nothing, as long as the delivery is not too old (``age``).
     """
     if outcome.put_off and age < PUT_OFF_FOR_NOTHING:
-        return Pause(min(max(outcome.retry_after or PUT_OFF, timedelta(seconds=1)), LONGEST_PUT_OFF), counted=False)
+        return Pause(put_off_for(outcome), counted=False)
     if attempt > len(schedule):
         return None
     base = schedule[attempt - 1]
     if outcome.retry_after is not None:
         return Pause(min(max(outcome.retry_after, base), 2 * base))
     return Pause(base * (1 - JITTER + 2 * JITTER * chance))
+
+
+def put_off_for(outcome: TransientFailure) -> timedelta:
+    """For how long the provider wants to be left alone, within bounds."""
+    return min(max(outcome.retry_after or PUT_OFF, timedelta(seconds=1)), LONGEST_PUT_OFF)

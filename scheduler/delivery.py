@@ -24,7 +24,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from channels.base import Message, RecipientResult, TransientFailure
+from channels.base import Message, RecipientResult
 from scheduler import judging
 from scheduler.catchup import ON_TIME, Plan, plan
 from scheduler.clock import Clock
@@ -34,7 +34,7 @@ from scheduler.db import Database, first_line
 from scheduler.lanes import Lanes
 from scheduler.recorder import Recorder
 from scheduler.status import DeliveryStatus
-from scheduler.store import claiming, leases, opening, recording
+from scheduler.store import claiming, leases, opening, recording, slots
 from scheduler.store.claiming import Claimed, ClaimedRecipient
 from scheduler.store.columns import AnyRow
 from scheduler.store.opening import DueSubscription
@@ -58,6 +58,14 @@ RENEWALS = 3
 
 class Outlet(Protocol):
     """The way out, as the composition root has put it together."""
+
+    def asks_first(self, claimed: Claimed) -> bool:
+        """Whether somebody has to be asked, who may be slow, before it is composed."""
+        ...
+
+    async def ask(self, claimed: Claimed, shown: Sequence[Shown]) -> Claimed:
+        """The delivery with what they said; it is not asked again."""
+        ...
 
     async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
         """What this delivery says."""
@@ -221,6 +229,7 @@ class Runner:
                 run_id=self.work.run_id,
                 busy=self.lanes.busy(),
                 room_at=self.lanes.room_at,
+                pace=self.lanes.pace,
             )
 
     def hold_claims(self, span: timedelta) -> None:
@@ -257,13 +266,26 @@ class Runner:
     async def deliver(self, claimed: Claimed) -> None:
         """Content, message, channel, record: one delivery, when its destination's turn has come."""
         try:
-            async with self.lanes.turn(claimed.target.destination, messages=len(claimed.insight_ids)):
+            if self.work.outlet.asks_first(claimed):
+                claimed = await self.asked(claimed)
+            async with self.lanes.turn(claimed.target.destination):
                 tried = None if self.stopping else await self.attempt(claimed)
                 await (self.give_back(claimed) if tried is None else self.recorder.put(tried))
         finally:
             if self._in_hand.get(claimed.id) == claimed.lease:  # or it was lost, and claimed anew meanwhile
                 del self._in_hand[claimed.id]
             self.lanes.let_go(claimed.target.destination)
+
+    async def asked(self, claimed: Claimed) -> Claimed:
+        """With the answer of somebody who may be slow: its destination's turn is others' meanwhile."""
+        with self.lanes.aside(claimed.target.destination):
+            self.wake.set()
+            answered = await _isolated(self.ask(claimed), event="delivery.not_asked_for", delivery_id=claimed.id)
+        return claimed if isinstance(answered, Exception) else answered
+
+    async def ask(self, claimed: Claimed) -> Claimed:
+        """What is to be known of what it shows, before it is composed."""
+        return await self.work.outlet.ask(claimed, await self.show(claimed, drawn=False))
 
     async def attempt(self, claimed: Claimed) -> Tried:
         """One try at every claimed recipient; whatever happens, each has an outcome."""
@@ -286,6 +308,7 @@ class Runner:
                 ]
             ),
             export_ids=export_ids,
+            hold_off_until=self.hold_off_until(claimed, results),
         )
 
     async def send(self, claimed: Claimed) -> tuple[tuple[int, ...] | None, list[RecipientResult]]:
@@ -315,11 +338,19 @@ class Runner:
     def judged(
         self, claimed: Claimed, recipient: ClaimedRecipient, result: RecipientResult, *, started_at: datetime
     ) -> Attempt:
-        """What the answer comes to; a paced destination waits as its provider asked."""
-        outcome, now = result.outcome, self.work.clock()
-        if isinstance(outcome, TransientFailure) and outcome.retry_after is not None:
-            self.lanes.hold_off(claimed.target.destination, outcome.retry_after.total_seconds())
+        """What the answer comes to."""
+        now = self.work.clock()
         return judging.judged(claimed, recipient, result, started_at=started_at, now=now, chance=self.work.chance())
+
+    def hold_off_until(self, claimed: Claimed, results: Sequence[RecipientResult]) -> datetime | None:
+        """Where destinations are paced, all of this one waits as its provider asked.
+
+        Elsewhere only the refused recipient waits: a webhook's host may be many people's.
+        """
+        if not self.lanes.pace(claimed.target.kind):
+            return None
+        wish = judging.longest_wish(results)
+        return None if wish is None else self.work.clock() + wish
 
     async def record(self, tried: Sequence[Tried]) -> None:
         """Write outcomes and what follows from them, and let go of the leases."""
@@ -327,6 +358,7 @@ class Runner:
         async with self.work.database.write() as tx:
             recorded = await recording.record(tx, tried, now=now)
             await self.work.consequences.of_recorded(tx, recorded.values(), now=now)
+            await slots.hold_off(tx, _pauses(tried), now=now)
         self.recorded.update(each.status for each in recorded.values())
         self.on_recorded()
         say = log.bind().info  # bound once for all of them
@@ -392,15 +424,13 @@ class Runner:
 
     async def seconds_to_next_retry(self) -> float | None:
         """How long until something that nobody holds is ready and may be sent; None when nothing waits."""
-        busy = self.lanes.busy()
+        now, busy = self.work.clock(), self.lanes.busy()  # whoever is busy: the end of a send is what to wait for
         async with self.work.database.read() as connection:
-            free_at = await claiming.next_ready_at(connection, busy=busy)
-            busy_at = await claiming.next_ready_at(connection, busy=busy, only_busy=True) if busy else None
-        waits = [] if free_at is None else [self._seconds_until(free_at)]
-        soonest_turn = self.lanes.soonest_turn()
-        if busy_at is not None and soonest_turn is not None:  # else a send is under way, whose end is what to wait for
-            waits.append(max(self._seconds_until(busy_at), soonest_turn))
-        return min(waits, default=None)
+            ready_at = await claiming.next_ready_at(connection, now=now, busy=busy)
+            if ready_at is not None and ready_at <= now:
+                return 0.0
+            slot_at = await slots.next_at(connection, now=now, busy=busy)
+        return min([self._seconds_until(at) for at in (ready_at, slot_at) if at is not None], default=None)
 
     @staticmethod
     def _seconds() -> float:
@@ -409,6 +439,11 @@ class Runner:
 
     def _seconds_until(self, moment: datetime) -> float:
         return max(0.0, (moment - self.work.clock()).total_seconds())
+
+
+def _pauses(tried: Sequence[Tried]) -> dict[str, datetime]:
+    """Until when nobody is to send where, as providers asked."""
+    return {each.claimed.target.destination: each.hold_off_until for each in tried if each.hold_off_until is not None}
 
 
 async def _planned(row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan]:

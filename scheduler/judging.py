@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.exc import DBAPIError
 
@@ -76,6 +77,13 @@ def _named(outcome: Outcome) -> str:
             return "transient"
         case PermanentFailure():
             return "permanent"
+
+
+def longest_wish(results: Sequence[RecipientResult]) -> timedelta | None:
+    """For how long a provider wants to be left alone, within bounds; None where it said nothing of the kind."""
+    answers = [each.outcome for each in results if isinstance(each.outcome, TransientFailure)]
+    wishes = [backoff.put_off_for(each) for each in answers if each.put_off or each.retry_after is not None]
+    return max(wishes, default=None)
 
 
 # ── where no channel answered ────────────────────────────────────────────────────────────────────────────────────────

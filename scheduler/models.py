@@ -9,6 +9,7 @@
                                 └─ subscriptions ─┬─ recurrences
                                                   ├─ shares ── share_passwords
                                                   └─ deliveries ── delivery_recipients ── attempts
+    destinations (by name)
 """
 
 from __future__ import annotations
@@ -340,6 +341,7 @@ deliveries = Table(
     Column("invite_message", Text),
     Column("notice", JSON(none_as_null=True)),  # of a notice to the owner: what it is about
     Column("exported_asset_ids", JSON(none_as_null=True)),  # null until the content was computed
+    Column("dashboard", JSON(none_as_null=True)),  # the id and name of the one it showed
     Column("ready_at", Instant),  # when it may be claimed; while it is claimed, when its lease runs out
     Column("lease", Uuid),  # the claim that holds it; null while nobody does
     Column("run_id", String(80)),
@@ -398,6 +400,14 @@ attempts = Table(
     Column("reason", String(500)),
     Column("started_at", Instant),
     Column("finished_at", Instant, nullable=False),
+)
+
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("name", String(300), primary_key=True),  # as deliveries have it; only of those that have a pace
+    Column("free_at", Instant, nullable=False, index=True),  # when the next may be sent there
+    Column("taken_at", Instant, nullable=False),  # by which clock: one that was ahead is not waited for
 )
 
 exports = Table(

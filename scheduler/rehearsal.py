@@ -50,6 +50,7 @@ async def _imagined(runner: Runner, *, limit: int) -> tuple[list[NewDelivery], l
             run_id=work.run_id,
             busy=[],
             room_at=lambda _kind, _destination: limit,
+            pace=None,
             recipients=EVERYTHING,
         )
     return opened, [each for each in claimed if each.recipients]

@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     email_from: str = Field(
         default="Paperround <paperround@localhost>", description="The sender of every e-mail, `Name <address>`."
     )
+    email_a_second: float = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="How many e-mails the mail server takes in a second, of all processes together; 0: any number.",
+    )
     slack_api_url: str = Field(
         default="https://slack.com/api/", description="Slack's Web API, or something that speaks like it."
     )

@@ -56,10 +56,8 @@ class Summaries:
         It is kept before anything is sent, so that every attempt says the same to everybody and none asks again. So is
         the model's failure: it costs the summary and a bounded time, never the delivery.
         """
-        if claimed.change_summary is not None:
+        if self._model is None or not self.has_to_ask(claimed):
             return claimed.change_summary or None
-        if self._model is None or not _wants_one(claimed):
-            return None
         report, guide = claimed.title or claimed.resource_name, claimed.summary_prompt_guide
         question = question_of(report, guide, await self._before(claimed), shown)
         if question is None:
@@ -67,6 +65,10 @@ class Summaries:
         said = await self._ask(self._model, question, claimed)
         async with self._database.write() as tx:
             return await rows.keep(tx, claimed.id, said, now=self._clock()) or None
+
+    def has_to_ask(self, claimed: Claimed) -> bool:
+        """Whether :meth:`of` may ask the model, which takes a while: once a delivery."""
+        return self._model is not None and claimed.change_summary is None and _wants_one(claimed)
 
     async def aclose(self) -> None:
         """Let go of the model's connections."""

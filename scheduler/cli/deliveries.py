@@ -77,7 +77,7 @@ def show_delivery(delivery: Id, project: ProjectId = None, as_json: AsJson = Fal
         return
     row = delivery_json(found)
     shown = [insight["name"] for insight in row.pop("content_snapshot")["insights"]]
-    for hidden in ("recipient_results", "change_summary", "exported_asset_ids", "attempts"):
+    for hidden in ("recipient_results", "exported_asset_ids", "attempts"):
         del row[hidden]
     print_fields(row | {"error": found.error and found.error["message"], "shown": shown})
     print_line("")

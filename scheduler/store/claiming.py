@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
@@ -16,6 +17,7 @@ from sqlalchemy import (
     literal,
     literal_column,
     null,
+    or_,
     select,
     text,
     tuple_,
@@ -37,11 +39,15 @@ from scheduler.models import attempts as attempts_table
 from scheduler.policy import Policy, readable_policy
 from scheduler.recurrence import Recurrence
 from scheduler.status import RecipientStatus, Trigger, may_become
+from scheduler.store import slots
 from scheduler.store.bulk import AsKept, Changes, Listed, Prepared, as_kept
 from scheduler.store.columns import OF_RECURRENCE, AnyRow, Target, addresses_of, recurrence_of
 
 RECIPIENTS = 2
 """Of one delivery, taken at once: what a crash may repeat is what was sent and not yet recorded."""
+LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
+Pace: TypeAlias = Callable[[str], timedelta]
+"""How far apart messages to one destination are, by channel kind; none: as they come."""
 CANDIDATES = 2
 """A claim looks at so many times the rows it may take, so that one crowded destination does not hide the others."""
 
@@ -93,6 +99,11 @@ class Claimed:
     """Recipients beside the first one: what becomes of the delivery depends on them, too."""
     recipients: tuple[ClaimedRecipient, ...] = field(default=())
 
+    @property
+    def messages(self) -> int:
+        """How many its send posts: where destinations are paced, each takes a slot."""
+        return max(1, len(self.insight_ids) if self.target.kind == "slack" else len(self.recipients))
+
 
 async def claim(
     tx: AsyncConnection,
@@ -103,17 +114,27 @@ async def claim(
     run_id: str,
     busy: Collection[str],
     room_at: Callable[[str, str], int],
+    pace: Pace | None,
     recipients: int = RECIPIENTS,
 ) -> list[Claimed]:
     """Take ready deliveries exclusively, the longest waiting first; nothing that goes to a busy destination.
 
-    ``room_at``: how many may go to a destination, by channel kind and its name. Of a delivery to many, so many
-    ``recipients`` are taken; the others are ready again when these are recorded. A delivery whose worker died is ready
-    again when its lease has run out; its recipients' lost attempts are recorded as uncertain.
+    ``room_at``: how many may go to a destination, by channel kind and its name; ``pace``: how far apart (None: no slot
+    is waited for, or taken). Of a delivery to many, so many ``recipients`` are taken; the others are ready again when
+    these are recorded. A delivery whose worker died is ready again when its lease has run out; its recipients' lost
+    attempts are recorded as uncertain.
     """
     lease = uuid4()
     kept_ids = await _take(
-        tx, now=now, limit=limit, until=now + lease_for, lease=lease, run_id=run_id, busy=busy, room_at=room_at
+        tx,
+        now=now,
+        limit=limit,
+        until=now + lease_for,
+        lease=lease,
+        run_id=run_id,
+        busy=busy,
+        room_at=room_at,
+        pace=pace,
     )
     if not kept_ids:
         return []
@@ -125,10 +146,23 @@ async def claim(
     policies = _policies(rows)
     taken = [(row, _to_try(row, waiting[row.kept_id], now=now)[:recipients]) for row in rows]
     await _TO_SENDING.run(tx, [(row.kept_id, each.position) for row, to_try in taken for each in to_try])
-    return [
+    claimed = [
         _claimed_delivery(row, lease, to_try, policy=policies[row.project_id], recurrence=recurrence_of(row))
         for row, to_try in taken
     ]
+    if pace is not None:
+        await slots.hold_off(tx, _further_slots(claimed, pace, now=now), now=now)
+    return claimed
+
+
+def _further_slots(claimed: Sequence[Claimed], pace: Pace, *, now: datetime) -> dict[str, datetime]:
+    """Until when the slots are taken of paced destinations that get more than one message."""
+    messages: Counter[tuple[str, str]] = Counter()
+    paced = [*filter(pace, {each.target.kind for each in claimed})]
+    for each in claimed:
+        if each.target.kind in paced:
+            messages[each.target.kind, each.target.destination] += each.messages
+    return {name: now + count * pace(kind) for (kind, name), count in messages.items() if count > 1}
 
 
 _of = delivery_recipients.c
@@ -235,30 +269,44 @@ async def _take(
     run_id: str,
     busy: Collection[str],
     room_at: Callable[[str, str], int],
+    pace: Pace | None,
 ) -> list[Any]:
     """The ids of what was taken, as the driver keeps them."""
-    candidates = await _CANDIDATES.ask(tx, now=now, busy=busy, limit=CANDIDATES * limit)
+    slots_by = now if pace is not None else LAST_INSTANT
+    candidates = await _CANDIDATES.ask(tx, now=now, busy=busy, slots_by=slots_by, limit=CANDIDATES * limit)
     chosen: list[Any] = []
     room: dict[str, int] = {}
     for id_, kind, destination in candidates:
         left = room[destination] if destination in room else room_at(kind, destination)
         room[destination] = left - 1
         if left > 0:
-            chosen.append(id_)
+            chosen.append((id_, kind, destination))
             if len(chosen) == limit:
                 break
-    if not chosen:
+    ids = await _with_slots(tx, chosen, pace, now=now) if pace is not None else [id_ for id_, _, _ in chosen]
+    if not ids:
         return []
-    taken = await _TAKEN.ask(tx, ids=chosen, now=now, lease=lease, until=until, run_id=run_id)
+    taken = await _TAKEN.ask(tx, ids=ids, now=now, lease=lease, until=until, run_id=run_id)
     return [id_ for (id_,) in taken]
+
+
+async def _with_slots(
+    tx: AsyncConnection, chosen: Sequence[tuple[Any, str, str]], pace: Pace, *, now: datetime
+) -> list[Any]:
+    """The ids of those that need no slot, or whose slot is now this claim's."""
+    refused: set[str] = set()
+    for paced in sorted(filter(pace, {kind for _, kind, _ in chosen})):  # everybody locks them in one order
+        wanted = {id_: destination for id_, kind, destination in chosen if kind == paced}
+        refused |= {*wanted.values()} - await slots.take(tx, wanted, now=now, until=now + pace(paced))
+    return [id_ for id_, _, destination in chosen if destination not in refused]
 
 
 _d = deliveries.c
 _CANDIDATES = Prepared(
-    {"now": _d.ready_at, "busy": Listed(_d.destination), "limit": _of.position},
+    {"now": _d.ready_at, "busy": Listed(_d.destination), "slots_by": _d.ready_at, "limit": _of.position},
     lambda given: (
         select(as_kept(_d.id), _d.target_type, _d.destination)
-        .where(STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination))
+        .where(STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination), slots.is_open(given["slots_by"]))
         .order_by(_d.ready_at)
         .limit(given["limit"])
     ),
@@ -387,18 +435,25 @@ def _claimed_delivery(
 _TRIGGERS: Mapping[str, Trigger] = {each.value: each for each in Trigger}
 
 
-async def next_ready_at(
-    connection: AsyncConnection, *, busy: Collection[str], only_busy: bool = False
-) -> datetime | None:
-    """When the next delivery that nobody holds may be claimed, to a destination that is not busy (or that is)."""
-    [(found,)] = await (_NEXT_TO_BUSY if only_busy else _NEXT_READY).ask(connection, busy=busy)
+async def next_ready_at(connection: AsyncConnection, *, now: datetime, busy: Collection[str]) -> datetime | None:
+    """When the next delivery that nobody holds is ready, to a destination that is not busy.
+
+    What is ready and waits for a slot is left out; :func:`slots.next_at` tells.
+    """
+    [(found,)] = await _NEXT_READY.ask(connection, now=now, busy=busy)
     at: datetime | None = found
     return at
 
 
-_NEXT = select(func.min(_d.ready_at)).where(STARTING, _d.lease.is_(None))
-_NEXT_READY = Prepared({"busy": Listed(_d.destination)}, lambda given: _NEXT.where(~given["busy"](_d.destination)))
-_NEXT_TO_BUSY = Prepared({"busy": Listed(_d.destination)}, lambda given: _NEXT.where(given["busy"](_d.destination)))
+_NEXT_READY = Prepared(
+    {"now": _d.ready_at, "busy": Listed(_d.destination)},
+    lambda given: select(func.min(_d.ready_at)).where(
+        STARTING,
+        _d.lease.is_(None),
+        ~given["busy"](_d.destination),
+        or_(_d.ready_at > given["now"], slots.is_open(given["now"])),
+    ),
+)
 
 
 async def anything_ready(connection: AsyncConnection, *, now: datetime, busy: Collection[str]) -> bool:
@@ -409,7 +464,9 @@ async def anything_ready(connection: AsyncConnection, *, now: datetime, busy: Co
 _ANY_READY = Prepared(
     {"now": _d.ready_at, "busy": Listed(_d.destination)},
     lambda given: (
-        select(as_kept(_d.id)).where(STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination)).limit(1)
+        select(as_kept(_d.id))
+        .where(STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination), slots.is_open(given["now"]))
+        .limit(1)
     ),
 )
 

@@ -24,6 +24,7 @@ from scheduler.models import (
     subscriptions,
 )
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
+from scheduler.store.columns import AnyRow
 
 PAGE = 50
 _place = tuple_(deliveries.c.created_at, deliveries.c.id)
@@ -197,7 +198,7 @@ async def _read(
             run_id=row.run_id,
             change_summary=row.change_summary or None,  # empty: it was asked for in vain
             export_ids=tuple(row.exported_asset_ids or ()),
-            dashboard=None if row.dashboard_id is None else (row.dashboard_id, row.dashboard_name),
+            dashboard=_dashboard(row),
             insights=tuple(snapshots[id_] for id_ in row.exported_asset_ids or () if id_ in snapshots),
             error=_error(row.error_type, row.error_message),
             created_at=row.created_at,
@@ -207,6 +208,13 @@ async def _read(
         )
         for row in rows
     ]
+
+
+def _dashboard(row: AnyRow) -> tuple[int, str] | None:
+    """The one that was shown, by its name of then; before anything was, the one that will be."""
+    if row.dashboard is not None:
+        return row.dashboard["id"], row.dashboard["name"]
+    return None if row.dashboard_id is None else (row.dashboard_id, row.dashboard_name)
 
 
 async def _attempts(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[tuple[UUID, int], list[PastAttempt]]:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.models import HELD, deliveries, delivery_recipients
 from scheduler.status import DeliveryStatus, RecipientStatus
+from scheduler.store import slots
 from scheduler.store.bulk import Changes, Listed, Prepared, as_kept
 from scheduler.store.claiming import Claimed
 
@@ -58,9 +59,9 @@ async def give_back(tx: AsyncConnection, claimed: Sequence[Claimed], *, now: dat
 
 
 async def anything_from_the_future(connection: AsyncConnection, *, now: datetime) -> bool:
-    """Whether something open was written by a clock that has been set back since."""
+    """Whether something open, or a slot, was written by a clock that has been set back since."""
     found = await connection.execute(select(deliveries.c.id).where(*_from_the_future(now)).limit(1))
-    return found.first() is not None
+    return found.first() is not None or await slots.anything_from_the_future(connection, after=now + CLOCKS_DIFFER)
 
 
 async def bring_back(tx: AsyncConnection, *, now: datetime, lease_for: timedelta) -> None:
@@ -75,6 +76,7 @@ async def bring_back(tx: AsyncConnection, *, now: datetime, lease_for: timedelta
     await tx.execute(
         update(delivery_recipients).where(delivery_recipients.c.delivery_id.in_(ids)).values(next_attempt_at=None)
     )
+    await slots.bring_back(tx, now=now, after=now + CLOCKS_DIFFER)
 
 
 def _from_the_future(now: datetime) -> list[ColumnElement[bool]]:

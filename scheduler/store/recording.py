@@ -45,6 +45,8 @@ class Tried:
     claimed: Claimed
     attempts: tuple[Attempt, ...]
     export_ids: tuple[int, ...] | None
+    hold_off_until: datetime | None = None
+    """Its provider wants nobody to send to this destination before then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ async def record(tx: AsyncConnection, tried: Sequence[Tried], *, now: datetime) 
         return {}
     await _record_attempts(tx, mine)
     rows = {each.claimed.id: each for each in mine}
+    await _SHOWN.run(tx, _shown_dashboards(mine))
     ends = await _finish_deliveries(tx, rows, now=now)
     await _record_on_subscriptions(tx, rows, ends, now=now)
     return {id_: Recorded(rows[id_], end.status, end.failures) for id_, end in ends.items()}
@@ -90,6 +93,21 @@ _HELD = Prepared(
         select(as_kept(_d.id), as_kept(_d.lease)).where(given["ids"](_d.id), HELD).order_by(_d.id).with_for_update()
     ),
 )
+
+
+_SHOWN = Changes(
+    {"of_id": _d.id, "shown": _d.dashboard},
+    lambda given: update(deliveries).where(_d.id == given["of_id"]).values(dashboard=given["shown"]),
+)
+
+
+def _shown_dashboards(tried: Iterable[Tried]) -> list[tuple[UUID, dict[str, Any]]]:
+    """As they are named now: the record stays true when one is renamed, or a subscription shows another."""
+    return [
+        (each.claimed.id, {"id": each.claimed.dashboard[0], "name": each.claimed.dashboard[1]})
+        for each in tried
+        if each.claimed.dashboard is not None and each.export_ids is not None
+    ]
 
 
 async def _record_attempts(tx: AsyncConnection, tried: Iterable[Tried]) -> None:

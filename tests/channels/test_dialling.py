@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -125,6 +127,31 @@ async def test_a_resolver_that_takes_too_long_is_a_connect_timeout() -> None:
     async with outbound_client(OutboundPolicy(), resolver=slow, connect=0.05) as client:
         with pytest.raises(httpx.ConnectTimeout):
             await client.get("https://hooks.example.com/")
+
+
+async def test_slow_names_hold_up_neither_another_name_nor_who_else_needs_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow_are_told = threading.Event()
+    asked = socket.getaddrinfo
+
+    def answer(host: str, *rest: Any, **named: Any) -> Any:
+        if host.startswith("slow"):
+            slow_are_told.wait()
+            host = "127.0.0.2"
+        return asked(host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    slow = [asyncio.create_task(resolve(f"slow{number}.example.com", 443)) for number in range(100)]
+    await asyncio.sleep(0)  # they are asked first
+    try:
+        async with asyncio.timeout(10):
+            assert await resolve("127.0.0.1", 443) == ["127.0.0.1"]
+            assert await asyncio.to_thread(len, slow) == 100
+    finally:
+        slow_are_told.set()
+
+    assert await asyncio.gather(*slow) == [["127.0.0.2"]] * 100
 
 
 async def test_the_systems_resolver_gives_each_address_once() -> None:

@@ -15,7 +15,8 @@ from channels.outbound import OutboundPolicy
 from channels.outbound_http import OutboundSession
 from channels.receivers import SlackReceiver, SlackReply
 from channels.slack import SlackChannel
-from channels.slack_errors import GONE, TROUBLE
+from channels.slack_api import SlackApi
+from channels.slack_errors import GONE, TROUBLE, SlackTrouble
 from tests.channels.benches import TOKEN, a_slack_channel
 from tests.channels.conftest import PNG, a_message, served
 
@@ -114,7 +115,13 @@ async def test_an_attachment_slack_does_not_take_is_mentioned(channel: SlackChan
 
 @pytest.mark.parametrize("step", ["files.getUploadURLExternal", "upload", "files.completeUploadExternal"])
 @pytest.mark.parametrize(
-    "reply", [SlackReply(error="missing_scope"), SlackReply(status=500, text="?"), SlackReply(reset=True)]
+    "reply",
+    [
+        SlackReply(error="missing_scope"),
+        SlackReply(status=500, text="?"),
+        SlackReply(reset=True),
+        SlackReply(text='{"ok": true}', json=True),
+    ],
 )
 async def test_a_picture_that_cannot_be_uploaded_does_not_hold_up_the_text(
     channel: SlackChannel, receiver: SlackReceiver, message: Message, step: str, reply: SlackReply
@@ -528,21 +535,21 @@ async def test_trouble_on_the_way_may_pass(
     [
         (SlackReply(status=429, headers={"Retry-After": "45"}, error="ratelimited"), 45),
         (SlackReply(status=429, headers={"Retry-After": "45"}, text="slow down"), 45),
-        (SlackReply(status=429, headers={"Retry-After": "soon"}, error="ratelimited"), 30),
-        (SlackReply(status=429, headers={"Retry-After": "-1"}, error="ratelimited"), 30),
-        (SlackReply(status=429, headers={"Retry-After": "0"}, error="ratelimited"), 30),
-        (SlackReply(status=429, text="slow down"), 30),
-        (SlackReply(error="rate_limited"), 30),
+        (SlackReply(status=429, headers={"Retry-After": "soon"}, error="ratelimited"), None),
+        (SlackReply(status=429, headers={"Retry-After": "-1"}, error="ratelimited"), None),
+        (SlackReply(status=429, headers={"Retry-After": "0"}, error="ratelimited"), 0),
+        (SlackReply(status=429, text="slow down"), None),
+        (SlackReply(error="rate_limited"), None),
     ],
 )
 async def test_whoever_sends_too_much_is_put_off(
-    channel: SlackChannel, receiver: SlackReceiver, message: Message, reply: SlackReply, seconds: int
+    channel: SlackChannel, receiver: SlackReceiver, message: Message, reply: SlackReply, seconds: int | None
 ) -> None:
     receiver.script("chat.postMessage", reply)
 
     result = await send(channel, message)
 
-    pause = timedelta(seconds=seconds)
+    pause = None if seconds is None else timedelta(seconds=seconds)
     assert result.outcome == TransientFailure("Slack asks for fewer messages.", retry_after=pause, put_off=True)
     assert result.progress is None
 
@@ -558,6 +565,26 @@ async def test_json_that_is_no_object_may_pass(message: Message) -> None:
         channel = a_slack_channel(f"http://127.0.0.1:{port}/api/")
         result = await send(channel, a_message(exports=()))
         await channel.aclose()
+
+    assert isinstance(result.outcome, TransientFailure)
+
+
+async def test_an_answer_that_names_no_place_for_a_file_may_pass(receiver: SlackReceiver) -> None:
+    receiver.script("files.getUploadURLExternal", SlackReply(text='{"ok": true, "file_id": "F1"}', json=True))
+    session = OutboundSession(OutboundPolicy(["127.0.0.1"]))
+    api = SlackApi(token=TOKEN, api_url=receiver.url, session=session)
+
+    with pytest.raises(SlackTrouble) as told:
+        await api.upload("chart.png", PNG)
+    await session.aclose()
+
+    assert told.value.outcome == TransientFailure("Slack did not say where to put a file.")
+
+
+async def test_an_answer_that_names_no_message_may_pass(channel: SlackChannel, receiver: SlackReceiver) -> None:
+    receiver.script("chat.postMessage", SlackReply(text='{"ok": true}', json=True))
+
+    result = await send(channel, a_message(exports=()))
 
     assert isinstance(result.outcome, TransientFailure)
 

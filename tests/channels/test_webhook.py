@@ -10,6 +10,7 @@ import logging
 import socket
 import tracemalloc
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from pathlib import Path
@@ -190,6 +191,34 @@ async def test_a_head_as_long_as_a_book_is_no_answer(channel: WebhookChannel) ->
 
     async with served(long) as port:
         outcome = await post(channel, f"http://127.0.0.1:{port}/")
+
+    assert outcome == TransientFailure("The receiver took the request but did not answer.", uncertain=True)
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-Page: " + b"a" * 1000 + b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Book: ", b"a" * 1000),
+        (b"HTTP/1.1 200 O", b"K" * 1000),
+    ],
+    ids=["lines", "one line", "the first line"],
+)
+async def test_a_head_without_end_is_left_at_once(channel: WebhookChannel, begin: bytes, more: bytes) -> None:
+    left = asyncio.Event()
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(begin)
+        with suppress(ConnectionError):
+            while not left.is_set():
+                writer.write(more)
+                await writer.drain()
+        left.set()
+
+    async with served(endless) as port, asyncio.timeout(5):
+        outcome = await post(channel, f"http://127.0.0.1:{port}/")
+        await left.wait()
 
     assert outcome == TransientFailure("The receiver took the request but did not answer.", uncertain=True)
 

@@ -428,6 +428,20 @@ def test_a_delivery_has_every_field_of_the_api(paperround: CommandLine) -> None:
     assert len(list((paperround.folder / "outbox").glob("*.eml"))) == 1
 
 
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+def test_a_delivery_is_shown_with_its_summary(paperround: CommandLine, ledger_url: str) -> None:
+    add_sales(paperround)
+    subscribe(paperround, "--dashboard", "Numbers")
+    paperround.must("run-due")
+    with closing(sqlite3.connect(ledger_url.removeprefix("sqlite:///"))) as ledger, ledger:
+        ledger.execute("UPDATE deliveries SET change_summary = 'Sales rose by 20.'")
+    [delivery] = paperround.must("deliveries", "list", "--status", "completed")["results"]
+
+    shown = paperround.run("deliveries", "show", delivery["id"])
+
+    assert "change_summary\tSales rose by 20.\n" in shown.out
+
+
 @ON_SQLITE
 async def test_only_what_failed_is_sent_again(installation: Installation) -> None:
     insight = str(await installation.prepare())

@@ -83,12 +83,14 @@ class Bench:
         return [each for each in await self.world.deliveries() if each.trigger is Trigger.SCHEDULED][-1]
 
     async def try_again(self, delivery: Delivery, *, later: timedelta, runner: Runner | None = None) -> Delivery:
-        """The next attempt at the same delivery, when its time has come."""
-        self.world.clock.now += later
+        """The next attempt at the same delivery, when its time has come, and its destination's next slot."""
+        self.world.clock.now += max(later, LONGEST_THREAD)
         await self.settle(runner or self.world.runner())
         return await self.world.delivery(delivery.id)
 
 
+LONGEST_THREAD = timedelta(seconds=3)
+"""A Slack channel's next slot after three messages."""
 Arrangement = Callable[[Bench], Awaitable[None] | None]
 
 

@@ -271,6 +271,22 @@ async def test_a_delivery_of_a_dashboard_shows_its_insights_in_order_failed_ones
     assert (row["trigger_type"], row["scheduled_at"]) == ("target_change", None)
 
 
+async def test_a_delivery_keeps_the_name_of_the_dashboard_that_it_showed(world: World) -> None:
+    catalog = world.app.catalog
+    shown = await catalog.add_dashboard(world.project, 'Über "uns" \\ 1', insights=[world.insight])
+    other = await catalog.add_dashboard(world.project, "Other", insights=[world.insight])
+    tiles = {"dashboard_export_insights": [world.insight]}
+    made = await world.subscribe(insight=None, dashboard=shown.id, **tiles, announced=True)
+    await settle(world.runner())
+
+    world.clock.advance(minutes=1)
+    await world.app.subscriptions.edit(world.project, made.id, {"dashboard": other.id, **tiles})
+
+    sent, waiting = await world.deliveries()
+    assert delivery_json(sent)["content_snapshot"]["dashboard"] == {"id": shown.id, "name": 'Über "uns" \\ 1'}
+    assert delivery_json(waiting)["content_snapshot"]["dashboard"] == {"id": other.id, "name": "Other"}
+
+
 @sqlite_only
 async def test_a_waiting_a_failed_a_skipped_and_an_unsubscribed_one(world: World) -> None:
     await world.subscribe(announced=True)

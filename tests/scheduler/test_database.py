@@ -20,6 +20,7 @@ from channels.base import TransientFailure
 from scheduler.app import initialise, opened
 from scheduler.db import SCHEMA, Database
 from scheduler.errors import ConfigurationError, DatabaseUnavailable
+from scheduler.lanes import Lanes
 from scheduler.models import metadata
 from scheduler.settings import Settings, database_url, load_settings
 from scheduler.store import bulk, claiming, opening
@@ -464,7 +465,7 @@ async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[A
         ("ix_subscriptions_due", lambda connection: opening.due(connection, now=NOON, limit=500)),
         ("ix_subscriptions_due", opening.next_due_at),
         ("ix_deliveries_ready", lambda connection: claiming.anything_ready(connection, now=NOON, busy=["slack:C1"])),
-        ("ix_deliveries_ready", lambda connection: claiming.next_ready_at(connection, busy=[])),
+        ("ix_deliveries_ready", lambda connection: claiming.next_ready_at(connection, now=NOON, busy=[])),
         (
             "ix_deliveries_ready",
             lambda connection: claiming.claim(
@@ -475,6 +476,7 @@ async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[A
                 run_id="paperround-test",
                 busy=["slack:C1"],
                 room_at=lambda _kind, _destination: 8,
+                pace=Lanes().pace,
             ),
         ),
     ],

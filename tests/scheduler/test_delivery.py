@@ -10,7 +10,6 @@ import pytest
 
 from channels.base import PermanentFailure, Sent, TransientFailure
 from scheduler.delivery import Runner
-from scheduler.oneshot import run_due
 from scheduler.recurrence import sentence_of
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
 from scheduler.store import opening
@@ -323,11 +322,16 @@ async def test_slack_gets_one_message_a_second_a_channel_while_others_go_on(worl
         await world.subscribe(target_type="slack", target_value=f"{channel}X", integration_id=integration)
     world.clock.advance(minutes=30)
 
-    await run_due(world.runner())
+    runner = world.runner()
+    await settle(runner)
+    at_once = sorted(recipient for _, recipient in world.slack.sent)
+    assert await runner.seconds_to_next_retry() == 1
+    world.clock.advance(seconds=1)
+    await settle(runner)
 
-    in_order = [recipient for _, recipient in world.slack.sent]
-    assert sorted(in_order[:3]) == ["C11X", "C1X", "C22X"]
-    assert in_order[3:] == ["C11X"]
+    assert at_once == ["C11X", "C1X", "C22X"]
+    assert [recipient for _, recipient in world.slack.sent[3:]] == ["C11X"]
+    assert await runner.seconds_to_next_retry() is None
 
 
 async def test_after_a_long_sleep_of_the_machine_a_worker_keeps_what_it_was_sending(world: World) -> None:
@@ -381,7 +385,9 @@ async def test_a_retry_goes_where_it_was_meant_to_with_the_credentials_of_then(w
     await world.runner().open_due()
 
     await world.app.subscriptions.edit(world.project, subscription.id, {"integration_id": second.id})
-    await run_due(world.runner())
+    for _ in range(2):
+        await settle(world.runner())
+        world.clock.advance(seconds=1)
 
     assert sorted(world.channels.tokens) == ["xoxb-first", "xoxb-second"]  # the second for its announcement
 

@@ -34,6 +34,7 @@ def test_without_any_setting_it_runs_on_this_machine() -> None:
         "base_url": "http://127.0.0.1:8420",
         "timezone": "UTC",
         "email_from": "Paperround <paperround@localhost>",
+        "email_a_second": "0.0",
         "slack_api_url": "https://slack.com/api/",
         "allow_hosts": "()",
         "secret_key": "None",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from channels.receivers import Reply, WebhookReceiver
 from channels.slack_blocks import main_blocks
 from scheduler.app import opened
 from scheduler.contract import delivery_json
+from scheduler.lanes import RULES
 from scheduler.rehearsal import rehearse
 from scheduler.snapshot import ColumnType, Display, InsightSnapshot, QueryError, QueryResult
 from scheduler.store import organisations
@@ -140,6 +143,29 @@ async def test_a_summary_is_kept_before_anything_is_sent(office: Office) -> None
 
     assert ROSE in world.email.sent[-1][0].text
     assert len(office.asked) == 1
+
+
+@sqlite_only
+async def test_while_a_slow_model_is_asked_other_mail_goes_out(office: Office) -> None:
+    world = office.world
+    for number in range(RULES["email"].at_once):
+        await world.subscribe(summary_enabled=True, target_value=f"waits{number}@example.org")
+    await office.deliver()
+    office.api.script(*[Reply(delay=60)] * RULES["email"].at_once)
+    start = {"start_date": world.clock.now + timedelta(days=1), "frequency": "weekly"}
+    await world.subscribe(target_value="bo@example.org", **start)
+    world.clock.advance(days=1)
+    runner = world.runner()
+
+    async with asyncio.timeout(20):
+        while "bo@example.org" not in world.mailed:
+            await runner.tick()
+            await runner.wake.wait()
+    waiting = runner.in_flight
+    await runner.stop(grace=timedelta(0))
+
+    assert waiting == RULES["email"].at_once
+    assert len(world.mailed) == RULES["email"].at_once + 1
 
 
 @sqlite_only
