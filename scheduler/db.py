@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from scheduler.clock import Clock, system_clock
 from scheduler.errors import ConfigurationError, DatabaseUnavailable
 
-SCHEMA = "0008"
+SCHEMA = "0009"
 """The newest migration; revisions are numbered, so that an older binary knows a newer schema when it sees one."""
 BUSY_TIMEOUT_SECONDS = 15
 _PATIENCE: dict[str, Any] = {
@@ -123,7 +123,7 @@ class Database:
         if not self.is_sqlite and self._server_time.is_stale:
             asked = _seconds()
             now = (await connection.exec_driver_sql("SELECT clock_timestamp()")).scalar_one()
-            self._server_time.set(now, half_way=(asked + _seconds()) / 2)
+            self._server_time.set(now, asked=asked, answered=_seconds())
 
     @property
     def name(self) -> str:
@@ -181,6 +181,7 @@ class ServerTime:
     def __init__(self) -> None:
         self._shown: datetime | None = None
         self._at = 0.0
+        self._answered = 0.0
 
     def __call__(self) -> datetime:
         """The server's present instant, aware, in UTC."""
@@ -191,11 +192,20 @@ class ServerTime:
     @property
     def is_stale(self) -> bool:
         """Time to ask again: somebody may have set the server's clock."""
-        return self._shown is None or _seconds() - self._at >= ASKED_EVERY_SECONDS
+        return self._shown is None or _seconds() - self._answered >= ASKED_EVERY_SECONDS
 
-    def set(self, shown: datetime, *, half_way: float) -> None:
-        """What the server showed, and the moment here half-way between question and answer."""
-        self._shown, self._at = shown.astimezone(UTC), half_way
+    def set(self, shown: datetime, *, asked: float, answered: float) -> None:
+        """What the server showed at some moment between question and answer.
+
+        As long as what was counted here may be right, it is kept: on a busy machine an answer takes seconds, and half
+        of them would look like a clock that was set.
+        """
+        self._answered = answered
+        if self._shown is not None:
+            counted = self._shown + timedelta(seconds=answered - self._at)
+            if shown <= counted <= shown + timedelta(seconds=answered - asked):
+                return
+        self._shown, self._at = shown.astimezone(UTC), (asked + answered) / 2
 
 
 def first_line(problem: BaseException) -> str:

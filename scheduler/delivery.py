@@ -50,6 +50,8 @@ ROWS = 2_000
 """About so many deliveries are opened in one transaction, catch-up included: others want to write, too."""
 CLAIM = 500
 """Deliveries taken in one transaction."""
+OPENED_WITHIN = timedelta(minutes=5)
+"""What is due is opened within this, however much is being sent: well before it counts as late."""
 LONGEST_BACKLOG = timedelta(hours=2)
 """A longer one starts with the others: 720,000 deliveries are enough to be slow with."""
 RENEWALS = 3
@@ -114,18 +116,33 @@ class Runner:
         self.stopping = False
         self._sends: set[asyncio.Task[None]] = set()
         self._in_hand: dict[UUID, UUID] = {}
+        self._turn_after = 0
+        self._oldest_due = worker.due_clock()
         self._sure_since = LONG_AGO
 
     async def tick(self, *, limit: int | None = None) -> None:
-        """One beat: open what is due, batch by batch, and start sending everything that is ready."""
+        """One beat: start sending everything that is ready, and open what is due, batch by batch."""
         self.wake.clear()
         more_is_due = not await self.is_idle()
-        while more_is_due:
+        if more_is_due:
+            await self.send_ready()
+        while more_is_due and self.may_open():
             more_is_due = await self.open_due(limit=limit)
-            while batch := await self.claim():
-                self.start(batch)
-            self.alive_at = self._seconds()
+            await self.send_ready()
         self.alive_at = self._seconds()
+
+    async def send_ready(self) -> None:
+        """Claim and start, until nothing is ready or both hands are full."""
+        while batch := await self.claim():
+            self.start(batch)
+        self.alive_at = self._seconds()
+
+    def may_open(self) -> bool:
+        """Opening keeps just ahead of sending: what falls due for others meanwhile is not behind a long queue.
+
+        What has waited for long is opened all the same: how late it may be sent is decided when it is opened.
+        """
+        return self.lanes.room() > 0 or self.work.due_clock() - self._oldest_due > OPENED_WITHIN
 
     async def is_idle(self) -> bool:
         """Nothing is due and nothing ready: two questions in one read, which is all that most ticks do."""
@@ -146,7 +163,12 @@ class Runner:
             return False
         due_by = self.work.due_clock()
         async with self.work.database.read() as connection:
-            due = await opening.due(connection, now=due_by, limit=size)
+            due, self._turn_after = await opening.due_in_turn(
+                connection, now=due_by, limit=size, after=self._turn_after
+            )
+        self._oldest_due = min(
+            (at for row in due if isinstance(at := row.next_delivery_date, datetime)), default=due_by
+        )
         plans, seen = await self.plans(due, due_by=due_by)
         opened = await self.open(plans) if plans else []
         self.opened += len(opened)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    Select,
     case,
     exists,
     func,
@@ -26,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.models import (
+    INTERACTIVE,
     STARTING,
     dashboards,
     deliveries,
@@ -40,7 +42,7 @@ from scheduler.policy import Policy, readable_policy
 from scheduler.recurrence import Recurrence
 from scheduler.status import RecipientStatus, Trigger, may_become
 from scheduler.store import slots
-from scheduler.store.bulk import AsKept, Changes, Listed, Prepared, as_kept
+from scheduler.store.bulk import AsKept, Changes, Listed, Parameter, Prepared, Values, as_kept
 from scheduler.store.columns import OF_RECURRENCE, AnyRow, Target, addresses_of, recurrence_of
 
 RECIPIENTS = 2
@@ -273,10 +275,11 @@ async def _take(
 ) -> list[Any]:
     """The ids of what was taken, as the driver keeps them."""
     slots_by = now if pace is not None else LAST_INSTANT
-    candidates = await _CANDIDATES.ask(tx, now=now, busy=busy, slots_by=slots_by, limit=CANDIDATES * limit)
+    asked = {"now": now, "busy": busy, "slots_by": slots_by, "limit": CANDIDATES * limit}
+    first = await _SOMEBODY_WAITS.ask(tx, **asked)
     chosen: list[Any] = []
     room: dict[str, int] = {}
-    for id_, kind, destination in candidates:
+    for id_, kind, destination in dict.fromkeys([*first, *await _CANDIDATES.ask(tx, **asked)]):
         left = room[destination] if destination in room else room_at(kind, destination)
         room[destination] = left - 1
         if left > 0:
@@ -302,15 +305,26 @@ async def _with_slots(
 
 
 _d = deliveries.c
-_CANDIDATES = Prepared(
-    {"now": _d.ready_at, "busy": Listed(_d.destination), "slots_by": _d.ready_at, "limit": _of.position},
-    lambda given: (
+_CLAIMABLE: Mapping[str, Parameter | Listed] = {
+    "now": _d.ready_at,
+    "busy": Listed(_d.destination),
+    "slots_by": _d.ready_at,
+    "limit": _of.position,
+}
+
+
+def _candidates(given: Values) -> Select[Any]:
+    return (
         select(as_kept(_d.id), _d.target_type, _d.destination)
         .where(STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination), slots.is_open(given["slots_by"]))
         .order_by(_d.ready_at)
         .limit(given["limit"])
-    ),
-)
+    )
+
+
+_CANDIDATES = Prepared(_CLAIMABLE, _candidates)
+_SOMEBODY_WAITS = Prepared(_CLAIMABLE, lambda given: _candidates(given).where(INTERACTIVE))
+"""Tests, first messages, resends: whoever asked for them looks on; they go before all that is ready."""
 _TAKEN = Prepared(
     {
         "ids": Listed(AsKept(_d.id)),

@@ -12,7 +12,7 @@ from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.catchup import CatchUp, Opening, Plan, plan
-from scheduler.models import DUE, SCHEDULED, deliveries, delivery_recipients, subscriptions
+from scheduler.models import DUE, SCHEDULED, deliveries, delivery_recipients, projects, subscriptions
 from scheduler.recurrence import Recurrence
 from scheduler.status import DeliveryStatus, Failure, RecipientStatus, Trigger
 from scheduler.store.bulk import Additions, Changes, Listed, Prepared
@@ -43,16 +43,71 @@ async def due(connection: AsyncConnection, *, now: datetime, limit: int) -> Sequ
     return await _DUE.ask(connection, now=now, limit=limit)
 
 
+async def due_in_turn(
+    connection: AsyncConnection, *, now: datetime, limit: int, after: int
+) -> tuple[Sequence[AnyRow], int]:
+    """What is due, and whose turn is next: where more is due than one batch takes, no project waits for another one's.
+
+    Each project gets as much of the batch as the others, and each batch goes on with the project that comes ``after``
+    the last one's; what is left of it goes to whoever waits longest.
+    """
+    oldest = await due(connection, now=now, limit=limit)
+    if len(oldest) < limit:
+        return oldest, after
+    projects = await _projects(connection, now=now, after=after)
+    share = -(-limit // len(projects)) if len(projects) > 1 else 0
+    in_turn = [
+        row
+        for project_id in projects[: limit if share else 0]
+        for row in await _DUE_OF.ask(connection, project_id=project_id, now=now, limit=share)
+    ]
+    taken = {row.id for row in in_turn}
+    left = (row for row in oldest if row.id not in taken)
+    return [*in_turn, *left][:limit], projects[-1] if projects else after
+
+
+async def _projects(connection: AsyncConnection, *, now: datetime, after: int) -> list[int]:
+    """Some of those that have something due, in turn."""
+    found = [id_ for (id_,) in await _PROJECTS.ask(connection, now=now, after=after, upto=LAST_ID, limit=TURNS)]
+    if len(found) < TURNS:
+        left = TURNS - len(found)
+        found += [id_ for (id_,) in await _PROJECTS.ask(connection, now=now, after=0, upto=after, limit=left)]
+    return found
+
+
+TURNS = 50
+"""So many projects share a batch."""
+LAST_ID = 2**63 - 1
 _s = subscriptions.c
+_p = projects.c
+_DUE_NOW = (
+    select(
+        *(_s[name] for name in ("id", "next_delivery_date", "updated_at", "catch_up", "catch_up_hours")),
+        *(_s[name] for name in (*OF_RECURRENCE, *OF_TARGET)),
+    )
+    .where(DUE)
+    .order_by(_s.next_delivery_date)
+)
 _DUE = Prepared(
     {"now": _s.next_delivery_date, "limit": _s.id},
+    lambda given: _DUE_NOW.where(_s.next_delivery_date <= given["now"]).limit(given["limit"]),
+)
+_DUE_OF = Prepared(
+    {"project_id": _s.project_id, "now": _s.next_delivery_date, "limit": _s.id},
+    lambda given: _DUE_NOW.where(
+        _s.project_id == given["project_id"], ~_s.deleted, _s.next_delivery_date <= given["now"]
+    ).limit(given["limit"]),
+)
+_PROJECTS = Prepared(
+    {"now": _s.next_delivery_date, "after": _p.id, "upto": _p.id, "limit": _p.id},
     lambda given: (
-        select(
-            *(_s[name] for name in ("id", "next_delivery_date", "updated_at", "catch_up", "catch_up_hours")),
-            *(_s[name] for name in (*OF_RECURRENCE, *OF_TARGET)),
+        select(_p.id)
+        .where(
+            _p.id > given["after"],
+            _p.id <= given["upto"],
+            exists().where(_s.project_id == _p.id, ~_s.deleted, DUE, _s.next_delivery_date <= given["now"]),
         )
-        .where(DUE, _s.next_delivery_date <= given["now"])
-        .order_by(_s.next_delivery_date)
+        .order_by(_p.id)
         .limit(given["limit"])
     ),
 )

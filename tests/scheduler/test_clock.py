@@ -80,13 +80,28 @@ def test_between_two_answers_time_goes_on_by_a_clock_that_nobody_sets(monkeypatc
     server = ServerTime()
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
-    server.set(noon, half_way=999.5)
+    server.set(noon, asked=999.0, answered=1000.0)
 
     assert server() == noon + timedelta(seconds=0.5)
     assert not server.is_stale
     seconds = 1002.0
     assert server() == noon + timedelta(seconds=2.5)
     assert server.is_stale
+
+
+def test_an_answer_that_took_long_does_not_look_like_a_clock_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 1000.0
+    monkeypatch.setattr("scheduler.db._seconds", lambda: seconds)
+    server = ServerTime()
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    server.set(noon, asked=1000.0, answered=1000.0)
+
+    seconds = 1020.0
+    server.set(noon + timedelta(seconds=19), asked=1001.0, answered=1020.0)  # it showed that a second ago
+    kept = server()
+    server.set(noon + timedelta(seconds=50), asked=1019.0, answered=1020.0)  # half a minute ahead of any of it
+
+    assert (kept, server()) == (noon + timedelta(seconds=20), noon + timedelta(seconds=50.5))
 
 
 # ── leaps ────────────────────────────────────────────────────────────────────────────────────────────────────────────

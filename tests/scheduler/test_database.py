@@ -440,8 +440,8 @@ async def _fill(world: World) -> None:
     await world.sql("ANALYZE")
 
 
-async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[Any]]) -> str:
-    """How the database answers the first question that ``ask`` puts, as it is really put."""
+async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[Any]], *, number: int = 0) -> str:
+    """How the database answers one question that ``ask`` puts, the first unless said, as it is really put."""
     asked: list[tuple[str, Any]] = []
     answer = bulk._answer
 
@@ -453,41 +453,43 @@ async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[A
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(bulk, "_answer", remember)
             await ask(connection)
-        statement, parameters = asked[0]
+        statement, parameters = asked[number]
         explain = "EXPLAIN QUERY PLAN" if world.app.database.is_sqlite else "EXPLAIN"
         rows = await answer(connection, f"{explain} {statement}", parameters)
         return "\n".join(" ".join(map(str, row)) for row in rows)
 
 
+async def _claim(connection: AsyncConnection) -> None:
+    await claiming.claim(
+        connection,
+        now=NOON,
+        limit=100,
+        lease_for=LEASE,
+        run_id="paperround-test",
+        busy=["slack:C1"],
+        room_at=lambda _kind, _destination: 8,
+        pace=Lanes().pace,
+    )
+
+
 @pytest.mark.parametrize(
-    ("index", "ask"),
+    ("index", "ask", "number"),
     [
-        ("ix_subscriptions_due", lambda connection: opening.due(connection, now=NOON, limit=500)),
-        ("ix_subscriptions_due", opening.next_due_at),
-        ("ix_deliveries_ready", lambda connection: claiming.anything_ready(connection, now=NOON, busy=["slack:C1"])),
-        ("ix_deliveries_ready", lambda connection: claiming.next_ready_at(connection, now=NOON, busy=[])),
-        (
-            "ix_deliveries_ready",
-            lambda connection: claiming.claim(
-                connection,
-                now=NOON,
-                limit=100,
-                lease_for=LEASE,
-                run_id="paperround-test",
-                busy=["slack:C1"],
-                room_at=lambda _kind, _destination: 8,
-                pace=Lanes().pace,
-            ),
-        ),
+        ("ix_subscriptions_due", lambda connection: opening.due(connection, now=NOON, limit=500), 0),
+        ("ix_subscriptions_due", opening.next_due_at, 0),
+        ("ix_deliveries_ready", lambda connection: claiming.anything_ready(connection, now=NOON, busy=["slack:C1"]), 0),
+        ("ix_deliveries_ready", lambda connection: claiming.next_ready_at(connection, now=NOON, busy=[]), 0),
+        ("ix_deliveries_interactive", _claim, 0),
+        ("ix_deliveries_ready", _claim, 1),
     ],
-    ids=["due", "next due", "anything ready", "next ready", "claim"],
+    ids=["due", "next due", "anything ready", "next ready", "what somebody waits for", "claim"],
 )
 async def test_an_idle_service_reads_only_the_small_index(
-    world: World, index: str, ask: Callable[[AsyncConnection], Awaitable[Any]]
+    world: World, index: str, ask: Callable[[AsyncConnection], Awaitable[Any]], number: int
 ) -> None:
     await _fill(world)
 
-    plan = await _query_plan(world, ask)
+    plan = await _query_plan(world, ask, number=number)
 
     assert index in plan
     assert "SCAN subscriptions\n" not in f"{plan}\n"
