@@ -40,6 +40,10 @@ bench: $(STAMP) ## Measure: deliveries a second, CPU, memory, lateness beside ha
 	$(BIN)/python -m tests.benchmarks.hanging
 	$(BIN)/python -m tests.benchmarks.lists
 
+.PHONY: simulate
+simulate: $(STAMP) ## Simulate ever more subscriptions from measured figures, minutes (ARGS="spike growth", ARGS="--measure --write")
+	$(BIN)/python -m tests.simulation $(ARGS)
+
 CYCLES ?= 1000
 DATABASE ?= sqlite
 .PHONY: crash
