@@ -1,51 +1,68 @@
 """The e-mail itself: built once a delivery, then addressed to each recipient by filling in what is theirs.
 
 mixed( related( alternative( text, html ), pictures… ), attachments… ), each level only when it has something to hold.
-What differs between recipients (To, Message-ID, the unsubscribe headers and link) is put in before the two texts are
-encoded, so no encoding can break a link; pictures and attachments, the bulk, are encoded once.
+What differs between recipients is their To, their Message-ID, the unsubscribe headers and the link. The link stands on
+quoted-printable lines of its own, between soft line breaks: what is around it is encoded once, and a link that is
+filled in there cannot break, nor can it break anything else. A picture is encoded once however many mails show it.
 Sources: RFC 5322, RFC 2045 to 2047, RFC 2387 (related), RFC 2392 (cid), RFC 2369 and RFC 8058 (List-Unsubscribe),
 RFC 3834 (Auto-Submitted), MS-OXCMAIL (X-Auto-Response-Suppress).
 """
 
 from __future__ import annotations
 
-import binascii
 import html
 import re
+from base64 import encodebytes
+from binascii import b2a_qp
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from email.headerregistry import Address
 from email.message import MIMEPart
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import lru_cache
 from urllib.parse import quote
-from uuid import uuid4
 
 from channels.addresses import Sender, WireAddress
 from channels.base import UNSUBSCRIBE_URL, Attachment, Export, Message
 
 MAX_SUBJECT = 500  # RFC 5322 allows any length once folded; nobody reads more
 NO_PICTURES = "The pictures were left out: the mail server takes no larger messages."
+PICTURES_KEPT = 32  # as many as a worker keeps insights: the deliveries of one tick show the same ones
+NO_LINK = "#"
+"""Where the page would lead somebody who has no link of their own."""
+
+Pieces = tuple[bytes, ...]
+"""Between each and the next goes the recipient's link, encoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One delivery's e-mail with two gaps, where the text and the HTML go; ``has_pictures`` when it shows any."""
+    """One delivery's e-mail, all of it encoded but the links; ``has_pictures`` when it shows any."""
 
     message: Message
     sender: Sender
     headers: bytes
-    html: str
-    parts: tuple[bytes, ...]
+    text: Pieces
+    text_without_link: bytes
+    between: bytes
+    page: Pieces
+    rest: bytes
     has_pictures: bool
 
     def addressed_to(self, recipient: str, address: WireAddress) -> bytes:
         """The whole e-mail for one recipient, lines ending in CRLF."""
         url = self.message.unsubscribe_urls.get(recipient)
-        texts = [_quoted_printable(self.message.text_for(recipient))]
-        if self.html:
-            texts.append(_quoted_printable(self.html.replace(UNSUBSCRIBE_URL, html.escape(url or "#"))))
-        filled = [piece for pair in zip(texts, self.parts[1:], strict=True) for piece in pair]
-        return b"".join([self._own_headers(recipient, address, url), self.headers, self.parts[0], *filled])
+        return b"".join(
+            [
+                self._own_headers(recipient, address, url),
+                self.headers,
+                self.text_without_link if url is None else _unended(url).join(self.text),
+                self.between,
+                _unended(html.escape(url or NO_LINK)).join(self.page),
+                self.rest,
+            ]
+        )
 
     def _own_headers(self, recipient: str, address: WireAddress, url: str | None) -> bytes:
         lines = [
@@ -63,22 +80,26 @@ _IN_URLS = ":/?#[]@!$&'()*+,;=%-._~"  # RFC 3986: reserved, unreserved and perce
 
 def compose(message: Message, sender: Sender) -> Mail:
     """Everything about the e-mail that is the same for all its recipients."""
-    gap = f"gap-{uuid4().hex}"
     cids = {export.name: f"{export.name}.{message.identity('picture')}@{sender.domain}" for export in message.exports}
     page = _refer_to(cids, message.html)
-    shown = [export for export in message.exports if export.image and f"cid:{cids[export.name]}" in page]
-    texts = [_text("plain", gap), *([_text("html", gap)] if page else [])]
-
-    body = _multipart("alternative", message, texts)
-    body = _multipart("related", message, [body, *(_picture(export, cids[export.name]) for export in shown)])
-    body = _multipart("mixed", message, [body, *(_attachment(attachment) for attachment in message.attachments)])
+    pictures = [
+        _picture(export, export.image, cids[export.name])
+        for export in message.exports
+        if export.image and f"cid:{cids[export.name]}" in page
+    ]
+    body = _alternatives(message) if page else _Frame("text/plain", _text("plain"), b"", b"\r\n")
+    body = _with_parts("related", message, body, pictures)
+    body = _with_parts("mixed", message, body, [_attachment(each) for each in message.attachments])
     return Mail(
         message=message,
         sender=sender,
-        headers=_common_headers(message, sender),
-        html=page,
-        parts=tuple(bytes(body).split(gap.encode())),
-        has_pictures=bool(shown),
+        headers=_common_headers(message, sender) + body.before,
+        text=_around_links(message.text),
+        text_without_link=_around_links(message.text_for(""))[0],
+        between=body.between,
+        page=_around_links(page),
+        rest=body.after,
+        has_pictures=bool(pictures),
     )
 
 
@@ -103,15 +124,29 @@ def without_pictures(message: Message) -> Message:
 
 
 def _common_headers(message: Message, sender: Sender) -> bytes:
-    headers = {
-        "From": Address(display_name=sender.name, addr_spec=sender.address),
-        "Subject": one_line(message.subject)[:MAX_SUBJECT],
-        "Date": format_datetime(message.sent_at),
-        "Auto-Submitted": "auto-generated",
-        "X-Auto-Response-Suppress": "OOF, AutoReply, DR, RN, NRN",
-        "MIME-Version": "1.0",
-    }
-    return b"".join(SMTP.fold_binary(name, SMTP.header_factory(name, value)) for name, value in headers.items())
+    return b"".join(
+        [
+            _from(sender),
+            _subject(one_line(message.subject)[:MAX_SUBJECT]),
+            f"Date: {format_datetime(message.sent_at)}\r\n".encode(),
+            b"Auto-Submitted: auto-generated\r\n",
+            b"X-Auto-Response-Suppress: OOF, AutoReply, DR, RN, NRN\r\n",
+            b"MIME-Version: 1.0\r\n",
+        ]
+    )
+
+
+@lru_cache(maxsize=8)
+def _from(sender: Sender) -> bytes:
+    return SMTP.fold_binary(
+        "From", SMTP.header_factory("From", Address(display_name=sender.name, addr_spec=sender.address))
+    )
+
+
+@lru_cache(maxsize=64)
+def _subject(text: str) -> bytes:
+    """Kept, for many deliveries of one tick are of the same name and day."""
+    return SMTP.fold_binary("Subject", SMTP.header_factory("Subject", text))
 
 
 def one_line(text: str) -> str:
@@ -128,47 +163,113 @@ def _refer_to(cids: dict[str, str], page: str) -> str:
     return re.sub(rf"cid:({names})(?![\w.-])", lambda match: f"cid:{cids[match[1]]}", page)
 
 
-def _text(subtype: str, gap: str) -> MIMEPart:
-    part = MIMEPart(SMTP)
-    part["Content-Type"] = f'text/{subtype}; charset="utf-8"'
-    part["Content-Transfer-Encoding"] = "quoted-printable"
-    part.set_payload(gap)
-    return part
+# ── what links are filled into ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _around_links(text: str) -> Pieces:
+    """The text encoded, up to, between and after its links."""
+    first, *others = text.split(UNSUBSCRIBE_URL)
+    if not others:
+        return (_quoted_printable(first),)
+    *inner, last = others
+    return (
+        _up_to_link(first),
+        *(SOFT_BREAK + _up_to_link(each) for each in inner),
+        (b"" if not last or last[0] in "\r\n" else SOFT_BREAK) + _quoted_printable(last),
+    )
+
+
+SOFT_BREAK = b"=\r\n"
+"""Ends a line that goes on (RFC 2045, 6.7, rule 5)."""
+
+
+def _up_to_link(text: str) -> bytes:
+    """Ends where a line begins, as the link does."""
+    encoded = _unended(text)
+    return encoded + SOFT_BREAK if encoded and not encoded.endswith(b"\r\n") else encoded
+
+
+def _unended(text: str) -> bytes:
+    """Encoded, with room for a soft break on its last line: a line has 76 octets at most, and the break is one."""
+    return _quoted_printable(f"{text}x")[:-1]
 
 
 def _quoted_printable(text: str) -> bytes:
-    lines = re.sub(r"\r\n|\r", "\n", text)
-    return binascii.b2a_qp(lines.encode("utf-8", "replace"), istext=True).replace(b"\n", b"\r\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return b2a_qp(lines.encode("utf-8", "replace"), istext=True).replace(b"\n", b"\r\n")
 
 
-def _multipart(subtype: str, message: Message, parts: list[MIMEPart]) -> MIMEPart:
-    if len(parts) == 1:
-        return parts[0]
-    container = MIMEPart(SMTP)
-    container["Content-Type"] = f"multipart/{subtype}"
-    if subtype == "related":
-        container.set_param("type", parts[0].get_content_type())
-    # "=_" occurs in neither quoted-printable nor base64 (RFC 2045 section 6.7)
-    container.set_boundary(f"=_{subtype}_{message.identity(subtype)}")
-    for part in parts:
-        container.attach(part)
-    return container
+# ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _picture(export: Export, cid: str) -> MIMEPart:
-    part = MIMEPart(SMTP)
-    part.set_content(
-        export.image,
-        maintype="image",
-        subtype="png",
-        disposition="inline",
-        filename=f"{export.name}.png",
-        cid=f"<{cid}>",
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What stands around the text and the page; ``before`` begins with the headers of what ``content_type`` names."""
+
+    content_type: str
+    before: bytes
+    between: bytes
+    after: bytes
+
+
+def _text(subtype: str) -> bytes:
+    return (
+        f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'.encode()
     )
-    return part
 
 
-def _attachment(attachment: Attachment) -> MIMEPart:
+def _alternatives(message: Message) -> _Frame:
+    headers, delimiter = _multipart_headers("alternative", message)
+    return _Frame(
+        "multipart/alternative",
+        before=headers + delimiter + _text("plain"),
+        between=b"\r\n" + delimiter + _text("html"),
+        after=b"\r\n" + _closing(delimiter),
+    )
+
+
+def _with_parts(subtype: str, message: Message, body: _Frame, parts: Sequence[bytes]) -> _Frame:
+    """The body as the first part, these as the others; the body alone where there are none."""
+    if not parts:
+        return body
+    headers, delimiter = _multipart_headers(subtype, message, of=body.content_type)
+    return _Frame(
+        f"multipart/{subtype}",
+        before=headers + delimiter + body.before,
+        between=body.between,
+        after=b"".join([body.after, *(b"\r\n" + delimiter + part for part in parts), b"\r\n", _closing(delimiter)]),
+    )
+
+
+def _multipart_headers(subtype: str, message: Message, *, of: str = "") -> tuple[bytes, bytes]:
+    """And the line that begins each of its parts. RFC 2387 wants the first part's type said."""
+    # "=_" occurs in neither quoted-printable nor base64 (RFC 2045 section 6.7)
+    boundary = f"=_{subtype}_{message.identity(subtype)}"
+    kind = f'\r\n type="{of}";' if subtype == "related" else ""
+    headers = f'Content-Type: multipart/{subtype};{kind}\r\n boundary="{boundary}"\r\n\r\n'
+    return headers.encode(), f"--{boundary}\r\n".encode()
+
+
+def _closing(delimiter: bytes) -> bytes:
+    return delimiter[:-2] + b"--\r\n"
+
+
+def _picture(export: Export, png: bytes, cid: str) -> bytes:
+    headers = (
+        "Content-Type: image/png\r\n"
+        "Content-Transfer-Encoding: base64\r\n"
+        f'Content-Disposition: inline; filename="{export.name}.png"\r\n'
+        f"Content-ID: <{cid}>\r\n\r\n"
+    )
+    return headers.encode() + _base64(png)
+
+
+@lru_cache(maxsize=PICTURES_KEPT)
+def _base64(content: bytes) -> bytes:
+    return encodebytes(content).replace(b"\n", b"\r\n")
+
+
+def _attachment(attachment: Attachment) -> bytes:
     match = re.match(r"(application|audio|font|image|text|video)/([\w.+-]+)(?:;|$)", attachment.media_type)
     main, sub = match.groups() if match else ("application", "octet-stream")
     part = MIMEPart(SMTP)
@@ -180,4 +281,4 @@ def _attachment(attachment: Attachment) -> MIMEPart:
         filename=re.sub(r"[/\\]", "-", one_line(attachment.filename)) or "attachment",
         params={"charset": "utf-8"} if main == "text" else None,
     )
-    return part
+    return bytes(part)

@@ -30,8 +30,6 @@ ACCEPT_LIMIT = 120.0  # servers scan a mail before they accept it (RFC 5321, 4.5
 IDLE_LIMIT = 60.0  # shorter than the five minutes after which a server may hang up
 FAREWELL_LIMIT = 2.0
 
-_LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
-
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -220,7 +218,7 @@ class Line:
     async def _payload(self, client: aiosmtplib.SMTP, payload: bytes) -> Outcome | TooLarge:
         if client.protocol is None:
             raise SMTPServerDisconnected("Lost before the payload")
-        client.protocol.write(_LEADING_DOT.sub(b"..", payload) + b".\r\n")
+        client.protocol.write(_dots_doubled(payload) + b".\r\n")
         try:
             reply = await client.protocol.read_response(timeout=self._pool.accept_limit)
         except (SMTPException, OSError):
@@ -257,6 +255,12 @@ def _cannot_take(client: aiosmtplib.SMTP, envelope: Envelope, payload: bytes) ->
     if limit.isdigit() and 0 < int(limit) < len(payload):
         return TooLarge(f"The message is larger than the {_size(int(limit))} that the mail server takes")
     return None
+
+
+def _dots_doubled(payload: bytes) -> bytes:
+    """Where a line begins with one (RFC 5321, 4.5.2); a search through the bytes, as long as there are none."""
+    doubled = payload.replace(b"\r\n.", b"\r\n..")
+    return b"." + doubled if doubled.startswith(b".") else doubled
 
 
 def _size(octets: int) -> str:

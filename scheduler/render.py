@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from css_inline import CSSInliner
@@ -25,6 +25,9 @@ from scheduler.status import Trigger
 from scheduler.tables import Table, aligned, one_line, table_of
 from scheduler.zones import zone
 
+It = TypeVar("It")
+CARDS_KEPT = 64
+"""Insights as they are shown: each that a worker keeps (:mod:`scheduler.content`), for mails and for Slack."""
 ROWS_IN_DATA = 1000
 ROWS_IN_EMAIL, ROWS_IN_TABLE, LEAST_ROWS = 60, 25, 5
 COLUMNS_IN_EMAIL, CELL_IN_EMAIL = 8, 120
@@ -129,10 +132,26 @@ def _cards(snapshots: Sequence[InsightSnapshot], exports: Sequence[Export]) -> l
     """Tables share the rows that an e-mail has room for: beyond 102 kB, Gmail hides the rest and the footer with it."""
     tables = sum(export.image is None and export.error is None for export in exports)
     rows = max(LEAST_ROWS, min(ROWS_IN_TABLE, ROWS_IN_EMAIL // max(1, tables)))
-    return [_card(each, export, rows=rows) for each, export in zip(snapshots, exports, strict=True)]
+    return [_card(_Same(each), _Same(export), rows=rows) for each, export in zip(snapshots, exports, strict=True)]
 
 
-def _card(snapshot: InsightSnapshot, export: Export, *, rows: int) -> Card:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Same(Generic[It]):
+    """What is kept by: this very object, however many rows it has, and not its equal."""
+
+    it: It
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.it is self.it
+
+    def __hash__(self) -> int:
+        return id(self.it)
+
+
+@lru_cache(maxsize=CARDS_KEPT)
+def _card(of: _Same[InsightSnapshot], shown: _Same[Export], *, rows: int) -> Card:
+    """Made once for all deliveries that show the same."""
+    snapshot, export = of.it, shown.it
     result = snapshot.result if export.image is None else None
     return Card(
         name=export.name,
@@ -167,14 +186,14 @@ def compose(
     """What this delivery says; ``exports`` are the snapshots' own, in their order."""
     is_email = occasion.kind == "email"
     folder = "email" if is_email else "slack"
-    shown = tuple(exports) if is_email else tuple(_for_chat(export) for export in exports)
+    shown = tuple(exports) if is_email else tuple(_for_chat(_Same(export)) for export in exports)
     words = _words(occasion, _cards(snapshots, shown), as_of=_oldest(snapshots))
     subject = one_line(_filled(f"{folder}/subject.txt", words), SUBJECT)
     return Message(
         id=occasion.idempotency_key,
         subject=subject,
         text=_filled(f"{folder}/body.txt", words).strip() + "\n",
-        html=_page_of("email/body.html", {**words, **_sentences(words), "subject": subject}) if is_email else "",
+        html=_mail_page({**words, **_sentences(words), "subject": subject}) if is_email else "",
         data=_data(occasion, [entry_of(each) for each in snapshots]),
         sent_at=occasion.now,
         exports=shown,
@@ -236,6 +255,22 @@ def _commands(occasion: Occasion, notice: Mapping[str, Any]) -> list[str]:
             return [f"paperround subscriptions edit {subscription} --until-date DATE"]
         case _:
             return [f"paperround subscriptions resume {subscription}"]
+
+
+def _mail_page(words: Mapping[str, Any]) -> str:
+    """A frame of this delivery's own around cards that other deliveries show, too."""
+    cards = "".join(_card_page(_Same(card), is_named=card.title != words["name"]) for card in words["cards"])
+    return _page_of("email/body.html", words).replace(CARDS, cards)
+
+
+CARDS = "<!--cards-->"
+"""Where they go in the page; no word of a user's can look like this, for it is escaped."""
+
+
+@lru_cache(maxsize=CARDS_KEPT)
+def _card_page(card: _Same[Card], *, is_named: bool) -> str:
+    words = {"card": card.it, "heading": "" if is_named else card.it.title, "subject": "", "preview": ""}
+    return _page_of("email/card.html", words).split(CARDS)[1]
 
 
 def _page_of(template: str, words: Mapping[str, Any]) -> str:
@@ -307,8 +342,10 @@ def _missing(cards: Sequence[Card]) -> str:
     return f"{failed} of {len(cards)} insights could not be computed."
 
 
-def _for_chat(export: Export) -> Export:
+@lru_cache(maxsize=CARDS_KEPT)
+def _for_chat(shown: _Same[Export]) -> Export:
     """Beside a picture its sentence is enough; rows keep their columns in a fixed-width block."""
+    export = shown.it
     words, _, rows = export.text.partition("\n")
     if export.image is not None or not rows:
         return replace(export, text=words)

@@ -142,6 +142,42 @@ def test_each_recipient_gets_their_own_link_in_headers_text_and_html() -> None:
     assert "https://paper.example/ben" in text_of(ben, "plain")
 
 
+FRAGMENTS = st.lists(
+    st.text(max_size=200)
+    | st.integers(60, 80).map("x".__mul__)
+    | st.sampled_from([".", " ", "\r", "=", "é" * 26, "\n."]),
+    min_size=1,
+    max_size=4,
+)
+LINKS = st.sampled_from([LINK, "https://p.example/u", *(f"https://p.example/{'u' * n}" for n in range(50, 62))])
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=FRAGMENTS, page=FRAGMENTS, url=LINKS)
+def test_a_mail_with_the_link_filled_in_reads_as_one_written_for_that_recipient_alone(
+    text: list[str], page: list[str], url: str
+) -> None:
+    html_url = url.replace("&", "&amp;")
+    fields = {"html": f"<p>{UNSUBSCRIBE_URL.join(page)}</p>", "unsubscribe_urls": {ANN: url, "ben@example.com": LINK}}
+
+    filled = read(a_message(**fields | {"text": UNSUBSCRIBE_URL.join(text)}))
+    alone = read(a_message(**fields | {"text": url.join(text), "html": f"<p>{html_url.join(page)}</p>"}))
+
+    assert [part.items() for part in filled.walk()] == [part.items() for part in alone.walk()]
+    assert [content_of(part) for part in filled.walk()] == [content_of(part) for part in alone.walk()]
+    assert max(len(line) for part in filled.walk() for line in body_lines(part)) <= 76  # RFC 2045, 6.7, rule 5
+
+
+def content_of(part: EmailMessage) -> bytes:
+    content = part.get_payload(decode=True)
+    return content if isinstance(content, bytes) else b""
+
+
+def body_lines(part: EmailMessage) -> list[str]:
+    payload = part.get_payload()
+    return payload.splitlines() if isinstance(payload, str) else [""]
+
+
 def test_without_a_link_the_line_that_would_show_it_goes() -> None:
     mail = read(a_message())
 

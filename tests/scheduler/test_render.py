@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
 from html.parser import HTMLParser
 from importlib.resources import files
 from uuid import UUID
@@ -13,7 +14,7 @@ from uuid import UUID
 import pytest
 from jsonschema import Draft202012Validator
 
-from channels.addresses import parse_sender
+from channels.addresses import parse_sender, wire_address
 from channels.base import UNSUBSCRIBE_URL
 from channels.mime import compose as mail_of
 from scheduler.charts import chart_png
@@ -347,9 +348,12 @@ def test_the_mail_can_be_sent():
     message = composed(snapshots=(REVENUE, PRODUCTS))
 
     mail = mail_of(message, parse_sender("Paperround <paperround@example.org>"))
+    raw = mail.addressed_to("ann@example.org", wire_address("ann@example.org"))
+    page = message_from_bytes(raw, policy=policy.default).get_body(("html",)).get_content()
 
-    assert mail.html.count("cid:short12.") == 1
-    assert f'href="{UNSUBSCRIBE_URL}"' in mail.html
+    assert page.count("cid:short12.") == 1
+    assert f'href="{UNSUBSCRIBE_URL}"' in message.html
+    assert 'href="#"' in page  # nobody's link was given
 
 
 # ── what users write ─────────────────────────────────────────────────────────────────────────────────────────────────
