@@ -1,11 +1,15 @@
 """Who of this process may send now: bounded in all, capped per destination, so that a slow one holds up nobody else.
 
+A destination that was slow to answer shares a few hands with all that are slow, until it is quick again; one that is
+new gets few at once until it has answered.
+
 How far apart messages to one destination are holds over every process: :mod:`scheduler.store.slots`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,11 +22,19 @@ class Rule:
 
     at_once: int
     apart: timedelta = timedelta(0)
+    at_first: int | None = None
+    """At once until it has answered, where that is not as many as later."""
+
+    def now(self, slow: bool | None) -> int:
+        """At once, to one that was slow the last time (None: nobody knows)."""
+        if slow is None:
+            return self.at_once if self.at_first is None else self.at_first
+        return 1 if slow else self.at_once
 
 
 RULES: Mapping[str, Rule] = {
-    "webhook": Rule(at_once=8),
-    "email": Rule(at_once=4),  # deliveries, two recipients of each
+    "webhook": Rule(at_once=8, at_first=2),
+    "email": Rule(at_once=16),  # deliveries, two recipients of each; all of them go to the one mail server
     # https://docs.slack.dev/apis/web-api/rate-limits: one message a second a channel, short bursts allowed
     "slack": Rule(at_once=1, apart=timedelta(seconds=1)),
 }
@@ -31,6 +43,14 @@ CAPACITY = 512
 """Deliveries a process has in its hands at most, waiting ones included: what memory is bounded by."""
 ASIDE = 64
 """So many of them may stand beside their lanes; what is prepared beyond that keeps its place, and others wait."""
+
+
+SLOW = 5.0
+"""Seconds; who answers later is slow. A send may take six times that; a quick answer takes a hundredth."""
+SLOW_HANDS = 64
+"""So many of the deliveries in hand may be for slow destinations: thousands that hang leave the others' hands free."""
+KNOWN = 10_000
+"""Destinations whose last answer is remembered."""
 
 
 def rules_with(*, email_a_second: float) -> Mapping[str, Rule]:
@@ -44,6 +64,7 @@ def rules_with(*, email_a_second: float) -> Mapping[str, Rule]:
 class _Lane:
     rule: Rule
     free: asyncio.Semaphore
+    is_slow: bool
     held: int = 0
     aside: int = 0
 
@@ -56,7 +77,10 @@ class Lanes:
     capacity: int = CAPACITY
     _lanes: dict[str, _Lane] = field(default_factory=dict)
     _held: int = 0
+    _slow_held: int = 0
     _aside: int = 0
+    _slow: OrderedDict[str, bool] = field(default_factory=OrderedDict)
+    """Whether each destination was slow to answer the last time."""
 
     def room(self) -> int:
         """How many more deliveries may be claimed."""
@@ -64,31 +88,38 @@ class Lanes:
 
     def room_at(self, kind: str, destination: str) -> int:
         """How many more deliveries to this destination may be claimed: no more than can start at once."""
-        lane = self._lanes.get(destination)
-        return self.rules[kind].at_once - (0 if lane is None else lane.held)
+        lane, slow = self._lanes.get(destination), self._slow.get(destination)
+        room = self.rules[kind].now(slow) - (0 if lane is None else lane.held)
+        return min(room, SLOW_HANDS - self._slow_held) if slow else room
 
     def pace(self, kind: str) -> timedelta:
         """How far apart messages to one destination of this kind are; none: as they come."""
         return self.rules[kind].apart
 
     def busy(self) -> list[str]:
-        """The destinations with as many deliveries in hand as they stand at once."""
-        return [name for name, lane in self._lanes.items() if lane.held >= lane.rule.at_once]
+        """The destinations with as many deliveries in hand as they stand at once; all slow ones, if these have."""
+        full = [name for name, lane in self._lanes.items() if lane.held >= lane.rule.now(self._slow.get(name))]
+        if self._slow_held < SLOW_HANDS:
+            return full
+        return list({*full, *(name for name, slow in self._slow.items() if slow)})
 
     def hold(self, kind: str, destination: str) -> None:
         """Count a claimed delivery in; :meth:`let_go` counts it out."""
         lane = self._lanes.get(destination)
         if lane is None:
             rule = self.rules[kind]
-            lane = self._lanes[destination] = _Lane(rule, asyncio.Semaphore(rule.at_once))
+            is_slow = self._slow.get(destination, False)
+            lane = self._lanes[destination] = _Lane(rule, asyncio.Semaphore(rule.at_once), is_slow)
         lane.held += 1
         self._held += 1
+        self._slow_held += lane.is_slow
 
     def let_go(self, destination: str) -> None:
         """The delivery is out of this process's hands."""
         lane = self._lanes[destination]
         lane.held -= 1
         self._held -= 1
+        self._slow_held -= lane.is_slow
         if lane.held == lane.aside == 0:
             del self._lanes[destination]
 
@@ -117,4 +148,18 @@ class Lanes:
     async def turn(self, destination: str) -> AsyncIterator[None]:
         """Wait for this destination's turn, then send and record: what a crash may repeat is never more than a turn."""
         async with self._lanes[destination].free:
-            yield
+            began = _seconds()
+            try:
+                yield
+            finally:
+                self._remember(destination, slow=_seconds() - began > SLOW)
+
+    def _remember(self, destination: str, *, slow: bool) -> None:
+        self._slow[destination] = slow
+        self._slow.move_to_end(destination)
+        if len(self._slow) > KNOWN:
+            self._slow.popitem(last=False)
+
+
+def _seconds() -> float:
+    return asyncio.get_running_loop().time()

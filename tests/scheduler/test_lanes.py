@@ -7,7 +7,9 @@ from collections import Counter
 from contextlib import ExitStack
 from datetime import timedelta
 
-from scheduler.lanes import ASIDE, RULES, Lanes, Rule
+import pytest
+
+from scheduler.lanes import ASIDE, CAPACITY, RULES, SLOW_HANDS, Lanes, Rule
 
 RULES_HERE = {"webhook": Rule(at_once=2), "slack": Rule(at_once=1, apart=timedelta(seconds=1))}
 
@@ -120,3 +122,62 @@ async def test_a_failing_send_gives_its_place_free() -> None:
 def test_slack_stands_one_message_a_second_a_channel() -> None:
     assert RULES["slack"] == Rule(at_once=1, apart=timedelta(seconds=1))
     assert Lanes().room_at("slack", "slack:C1") == 1
+
+
+# ── who was slow to answer ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Answers:
+    """Destinations that take so many seconds to answer."""
+
+    def __init__(self, lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lanes, self.now = lanes, 0.0
+        monkeypatch.setattr("scheduler.lanes._seconds", lambda: self.now)
+
+    async def after(self, seconds: float, destination: str) -> None:
+        self.lanes.hold("webhook", destination)
+        async with self.lanes.turn(destination):
+            self.now += seconds
+        self.lanes.let_go(destination)
+
+
+async def test_thousands_that_hang_leave_the_others_hands_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes = Lanes()
+    answers = Answers(lanes, monkeypatch)
+    for number in range(2 * SLOW_HANDS):
+        await answers.after(30, f"hangs {number}")
+    await answers.after(0.01, "answers")
+
+    for number in range(2 * SLOW_HANDS):
+        if lanes.room_at("webhook", f"hangs {number}") > 0:
+            lanes.hold("webhook", f"hangs {number}")
+
+    assert lanes.room() == CAPACITY - SLOW_HANDS
+    assert set(lanes.busy()) == {f"hangs {number}" for number in range(2 * SLOW_HANDS)}
+    assert lanes.room_at("webhook", "answers") == 8
+
+    lanes.let_go("hangs 0")
+    assert [lanes.room_at("webhook", f"hangs {number}") for number in (0, 1, SLOW_HANDS)] == [1, 0, 1]
+
+
+async def test_a_new_destination_gets_few_at_once_until_it_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes = Lanes()
+    answers = Answers(lanes, monkeypatch)
+
+    rooms = [lanes.room_at("webhook", "new")]
+    for seconds in (0.01, 30, 0.01):
+        await answers.after(seconds, "new")
+        rooms.append(lanes.room_at("webhook", "new"))
+
+    assert rooms == [2, 8, 1, 8]
+
+
+async def test_only_the_last_answers_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.lanes.KNOWN", 3)
+    lanes = Lanes()
+    answers = Answers(lanes, monkeypatch)
+
+    for name in "abcd":
+        await answers.after(30, name)
+
+    assert [lanes.room_at("webhook", name) for name in "abcd"] == [2, 1, 1, 1]
