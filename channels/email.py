@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from channels.addresses import parse_addresses, parse_sender, wire_address
 from channels.base import Message, Outcome, PermanentFailure, RecipientResult, TargetError
@@ -14,6 +16,9 @@ from channels.smtp_replies import TooLarge
 from channels.smtp_url import OutboxFolder, SmtpServer, parse_smtp_url
 
 __all__ = ["EmailChannel", "OutboxEmailChannel", "OutboxFolder", "SmtpServer", "parse_smtp_url"]
+
+MAILS_KEPT = 32
+"""Encoded, for the next recipients of the same delivery."""
 
 
 class EmailChannel:
@@ -38,18 +43,29 @@ class EmailChannel:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._sender = parse_sender(sender)
+        self._mails: OrderedDict[str, Mail] = OrderedDict()
         self._pool = SmtpPool(server, size=connections, command_limit=command_limit, accept_limit=accept_limit, tls=tls)
 
     def recipients(self, target: str) -> list[str]:
         return parse_addresses(target)
 
     async def send(self, message: Message, recipients: Sequence[str]) -> list[RecipientResult]:
-        mail = compose(message, self._sender)
+        mail = self._mail(message)
         async with self._pool.line() as line:
             return [RecipientResult(recipient, await self._send_one(line, mail, recipient)) for recipient in recipients]
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+
+    def _mail(self, message: Message) -> Mail:
+        """Encoded once, however many times the message comes with further recipients."""
+        kept = self._mails.pop(message.id, None)
+        same = kept is not None and kept.message.html is message.html
+        mail = replace(kept, message=message) if kept is not None and same else compose(message, self._sender)
+        self._mails[message.id] = mail
+        if len(self._mails) > MAILS_KEPT:
+            self._mails.popitem(last=False)
+        return mail
 
     async def _send_one(self, line: Line, mail: Mail, recipient: str) -> Outcome:
         try:

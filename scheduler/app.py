@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -154,6 +155,8 @@ SHOWN = 20
 VERIFIED_EVERY = timedelta(days=1)
 SECRETS_KEPT = timedelta(seconds=5)
 """How long a worker goes by the credentials it has read: a rotated secret is used within this."""
+MAILS_KEPT = 64
+"""Messages to many that a worker keeps while their recipients are claimed, a few at a time."""
 TARGETS_KEPT = 1024
 """Webhooks' URLs that a worker keeps in memory, opened."""
 
@@ -167,6 +170,7 @@ class _Outlet:
         self._asks = asks
         self._channels: dict[tuple[int, str, int | None], tuple[datetime, asyncio.Task[Channel | None]]] = {}
         self._opened = lru_cache(maxsize=TARGETS_KEPT)(app.box.open)
+        self._mails: OrderedDict[UUID, Message] = OrderedDict()
 
     def asks_first(self, claimed: Claimed) -> bool:
         is_said = claimed.notice is None and bool(claimed.recipients)
@@ -179,18 +183,29 @@ class _Outlet:
     async def compose(self, claimed: Claimed, shown: Sequence[Shown]) -> Message:
         if claimed.notice is not None:
             return compose_notice(_occasion(claimed, now=self.app.clock()), claimed.notice)
+        if (same := self._mails.get(claimed.id)) is not None:
+            return replace(same, unsubscribe_urls=self._unsubscribe_urls(claimed), progress=self._progress(claimed))
         snapshots = [each.snapshot for each in shown]
         said = await self.app.summaries.of(claimed, snapshots) if self._asks else None
         occasion = _occasion(claimed, now=self.app.clock(), change_summary=said)
         if claimed.target.kind == "webhook":
             return compose_data(occasion, [each.entry for each in shown])
-        return compose(
+        message = compose(
             occasion,
             snapshots,
             [each.export for each in shown],
             unsubscribe_urls=self._unsubscribe_urls(claimed),
             progress=self._progress(claimed),
         )
+        if claimed.target.kind == "email" and claimed.has_others:
+            self._keep(claimed.id, message)
+        return message
+
+    def _keep(self, delivery_id: UUID, message: Message) -> None:
+        """For the recipients that are claimed next: a mail to many is written once."""
+        self._mails[delivery_id] = message
+        if len(self._mails) > MAILS_KEPT:
+            self._mails.popitem(last=False)
 
     async def send(self, claimed: Claimed, message: Message) -> list[RecipientResult]:
         channel = await self._channel(claimed)
