@@ -288,7 +288,7 @@ class Runner:
     async def deliver(self, claimed: Claimed) -> None:
         """Content, message, channel, record: one delivery, when its destination's turn has come."""
         try:
-            if self.work.outlet.asks_first(claimed):
+            if not self.stopping and self.work.outlet.asks_first(claimed):
                 claimed = await self.asked(claimed)
             async with self.lanes.turn(claimed.target.destination):
                 tried = None if self.stopping else await self.attempt(claimed)
