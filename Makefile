@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 .PHONY: help
 help: ## List these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: $(STAMP) ## Start the service with the demo project: SQLite, e-mail as .eml files in ./outbox
@@ -49,6 +49,10 @@ DATABASE ?= sqlite
 .PHONY: crash
 crash: $(STAMP) ## Kill it a thousand times and count what was lost (CYCLES=1000 DATABASE=sqlite PARTS=kill)
 	$(BIN)/python -m tests.crash --cycles $(CYCLES) --database $(DATABASE) $(if $(PARTS),--parts $(PARTS))
+
+.PHONY: recurrence-long
+recurrence-long: $(STAMP) ## Hold 100,000 random rules each at 20 moments and more, against plain dateutil (hours)
+	$(BIN)/pytest tests/scheduler/test_recurrence_properties.py -n $(WORKERS) --hypothesis-profile=long
 
 REQUESTS ?= 10000
 .PHONY: api-fuzz

@@ -33,7 +33,7 @@ from scheduler.subscriptions import target_columns
 KEY = "a-secret-key-for-benchmarks-only-01234"
 ENDPOINTS = 100
 """Of the same receiver: a worker sends eight at once to each."""
-COMMAND = Path(sys.executable).parent / "paperround"
+COMMAND = (sys.executable, "-m", "scheduler.cli")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _measure(database: str, url: str, due: int, *, port: int, folder: Path) -> F
         "PAPERROUND_ALLOW_HOSTS": "127.0.0.1",
     }
     started = time.perf_counter()
-    process = subprocess.Popen([COMMAND, "run-due", "--json"], cwd=folder, env=environ, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*COMMAND, "run-due", "--json"], cwd=folder, env=environ, stdout=subprocess.DEVNULL)
     peak, status, usage = _watched_to_its_end(process.pid)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

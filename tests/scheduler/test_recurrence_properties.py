@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from calendar import isleap, monthrange
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
+from random import Random
 from typing import Any
 
 import pytest
@@ -21,6 +23,8 @@ from scheduler.recurrence import Recurrence, Weekday
 from scheduler.zones import zone, zone_names
 
 pytestmark = pytest.mark.timeout(0)  # a long profile takes its time
+MOMENTS = 20
+"""At which each rule is asked, beside those next to its instants."""
 EXAMPLES = settings().max_examples
 WEEK = [str(weekday) for weekday in Weekday]
 FREQUENCIES = {"daily": DAILY, "weekly": WEEKLY, "monthly": MONTHLY, "yearly": YEARLY}
@@ -141,6 +145,14 @@ def test_a_rule_names_what_dateutil_names(rule, days, data):
         named.append(None)
     instants = [at for at in named if at]
     event(f"{fields['frequency']}, {'ended' if None in named else 'going on'}")
+
+    assert [recurrence.next_after(at - second) for at in instants] == instants
+    reach = (instants[-1] - instants[0]) // second
+    chance = Random(data.draw(st.integers(0, 2**32)))  # noqa: S311 - a failure is to come again
+    for _ in range(MOMENTS):
+        moment = instants[0] + chance.randint(-86_400, max(0, reach - 1)) * second
+        later = bisect_right(instants, moment)
+        assert recurrence.next_after(moment) == (instants[later] if later < len(instants) else None)
 
     nearby = st.one_of(st.sampled_from([-1, 0, 1, -3600, 3600, -86_400]), st.integers(-(10**7), 10**7))
     moments = [
