@@ -294,6 +294,7 @@ def _occasion(claimed: Claimed, *, now: datetime, change_summary: str | None = N
         sender_name=claimed.subscriber,
         invite_message=claimed.invite_message,
         is_invitation=claimed.invites,
+        spread=claimed.spread,
         change_summary=change_summary,
     )
 

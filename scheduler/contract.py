@@ -22,7 +22,10 @@ def instant(moment: datetime | None) -> str | None:
 
 
 def subscription_json(subscription: Subscription, *, target_value: str) -> dict[str, Any]:
-    """One subscription; ``target_value`` is the opened target, which is its owner's to see."""
+    """One subscription; ``target_value`` is the opened target, which is its owner's to see.
+
+    The contract's fields, and ``spread_minutes`` where it is spread.
+    """
     rule = subscription.recurrence
     return {
         "id": subscription.id,
@@ -46,6 +49,7 @@ def subscription_json(subscription: Subscription, *, target_value: str) -> dict[
         "fold": rule.fold,
         "catch_up": subscription.catch_up,
         "catch_up_hours": subscription.catch_up_hours,
+        **({"spread_minutes": subscription.spread_minutes} if subscription.spread_minutes else {}),
         "created_at": instant(subscription.created_at),
         "created_by": user_json(subscription.created_by),
         "deleted": subscription.deleted,

@@ -267,6 +267,7 @@ subscriptions = Table(
     Column("fold", String(10), nullable=False),
     Column("catch_up", String(10), nullable=False),
     Column("catch_up_hours", Integer, nullable=False),
+    Column("spread_minutes", Integer, nullable=False, server_default="0"),
     Column("next_delivery_date", Instant),
     Column("enabled", Boolean, nullable=False),
     Column("enabled_at", Instant),  # when it was last resumed: failures in a row count from here

@@ -8,7 +8,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache, lru_cache
 from typing import Any, Generic, TypeVar
@@ -64,6 +64,8 @@ class Occasion:
     sender_name: str
     invite_message: str | None = None
     is_invitation: bool = True
+    spread: timedelta = timedelta(0)
+    """It may start so long after the occurrence, and is not late."""
     change_summary: str | None = None
 
 
@@ -323,7 +325,7 @@ def _wording(occasion: Occasion) -> Wording:
 
 
 def _lateness(occasion: Occasion) -> str:
-    if occasion.occurrence_at is None or occasion.now - occasion.occurrence_at < ON_TIME:
+    if occasion.occurrence_at is None or occasion.now - occasion.occurrence_at < ON_TIME + occasion.spread:
         return ""
     planned, sent = (each.astimezone(zone(occasion.timezone)) for each in (occasion.occurrence_at, occasion.now))
     how = "late" if occasion.trigger is Trigger.SCHEDULED else "later, on request"

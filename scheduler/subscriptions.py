@@ -41,6 +41,7 @@ log = structlog.get_logger()
 MOST_INSIGHTS = 25
 LONGEST_TITLE = 100
 LONGEST_CATCH_UP_HOURS = 24 * 366
+LONGEST_SPREAD_MINUTES = 12 * 60
 
 RECURRENCE = (
     "frequency",
@@ -56,7 +57,7 @@ RECURRENCE = (
 )
 CONTENT = ("insight", "dashboard", "dashboard_export_insights")
 TARGET = ("target_type", "target_value", "integration_id")
-OTHER = ("title", "enabled", "deleted", "invite_message", "catch_up", "catch_up_hours")
+OTHER = ("title", "enabled", "deleted", "invite_message", "catch_up", "catch_up_hours", "spread_minutes")
 FIELDS = frozenset({*RECURRENCE, *CONTENT, *TARGET, *OTHER, *quota.FIELDS})
 ABSENT = object()
 """Not even null."""
@@ -386,8 +387,9 @@ def target_columns(target: Target) -> dict[str, Any]:
 
 
 def _other_columns(fields: Mapping[str, Any], *, defaults: bool) -> dict[str, Any]:
-    checks = {"catch_up": _catch_up, "catch_up_hours": _catch_up_hours}
-    fallback = {"catch_up": CatchUp.LATEST, "catch_up_hours": int(WINDOW.total_seconds() // 3600)}
+    checks = {"catch_up": _catch_up, "catch_up_hours": _catch_up_hours, "spread_minutes": _spread_minutes}
+    hours = int(WINDOW.total_seconds() // 3600)
+    fallback = {"catch_up": CatchUp.LATEST, "catch_up_hours": hours, "spread_minutes": 0}
     given = {**fallback, **fields} if defaults else fields
     return {name: check(given[name]) for name, check in checks.items() if name in given}
 
@@ -416,6 +418,12 @@ def _catch_up(value: object) -> CatchUp:
 def _catch_up_hours(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LONGEST_CATCH_UP_HOURS:
         raise InvalidField("catch_up_hours", f"must be a whole number of hours, 0 to {LONGEST_CATCH_UP_HOURS}")
+    return value
+
+
+def _spread_minutes(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LONGEST_SPREAD_MINUTES:
+        raise InvalidField("spread_minutes", f"must be a whole number of minutes, 0 to {LONGEST_SPREAD_MINUTES}")
     return value
 
 

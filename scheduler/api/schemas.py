@@ -21,7 +21,7 @@ from scheduler.recurrence import Fold, Frequency, Gap, Weekday
 from scheduler.snapshot import ColumnType
 from scheduler.status import DeliveryStatus, RecipientStatus
 from scheduler.store.people import Role
-from scheduler.subscriptions import LONGEST_CATCH_UP_HOURS, LONGEST_TITLE, MOST_INSIGHTS
+from scheduler.subscriptions import LONGEST_CATCH_UP_HOURS, LONGEST_SPREAD_MINUTES, LONGEST_TITLE, MOST_INSIGHTS
 
 LARGEST_WHOLE = 2**31 - 1
 LONGEST_GUIDE = 500
@@ -31,6 +31,7 @@ Whole = Annotated[int, Field(ge=1, le=LARGEST_WHOLE)]
 Weekdays = Annotated[list[Weekday], Field(max_length=100)]
 Position = Annotated[int, Field(ge=-366, le=366, json_schema_extra={"not": {"const": 0}})]
 Title = Annotated[str, Field(max_length=LONGEST_TITLE)]
+SpreadMinutes = Annotated[int, Field(ge=0, le=LONGEST_SPREAD_MINUTES)]
 CatchUpHours = Annotated[int, Field(ge=0, le=LONGEST_CATCH_UP_HOURS)]
 
 
@@ -130,6 +131,11 @@ class _More(BaseModel):
         "none (`skip`); each has its record.",
     )
     catch_up_hours: CatchUpHours = Field(default=24, description="How late an occurrence may still be sent.")
+    spread_minutes: SpreadMinutes = Field(
+        default=0,
+        description="Its deliveries may start so long after the occurrence: at a moment within, the same every day. "
+        "0: at the occurrence.",
+    )
 
 
 FIRST_MONDAYS = {
@@ -243,6 +249,7 @@ class Subscription(Shown):
     fold: Fold
     catch_up: CatchUp
     catch_up_hours: CatchUpHours
+    spread_minutes: SpreadMinutes = Field(default=0, description="There only where it is spread.")
     created_at: datetime
     created_by: Person
     deleted: bool

@@ -70,6 +70,12 @@ SUBSCRIPTION: dict[str, Any] = {
     "catch_up_hours": Annotated[
         int | None, typer.Option(metavar="HOURS", help="How late an occurrence may still be sent.", show_default="24")
     ],
+    "spread_minutes": Annotated[
+        int | None,
+        typer.Option(
+            metavar="MINUTES", help="Start within so long after each occurrence; the same every day.", show_default="0"
+        ),
+    ],
 }
 """A subscription's fields as options."""
 

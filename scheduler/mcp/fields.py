@@ -129,6 +129,11 @@ OTHER: dict[str, Schema] = {
         "After downtime, send the latest missed occurrence, all of them, or none (skip).",
         default=str(CatchUp.LATEST),
     ),
+    "spread_minutes": whole(
+        "Start within so many minutes after each occurrence, at the same moment every day; 0: at the occurrence.",
+        minimum=0,
+        default=0,
+    ),
     "catch_up_hours": whole("How many hours late an occurrence may still be sent.", minimum=0, default=24),
     "summary_enabled": flag("With an AI summary of what changed; refused where no model is set up.", default=False),
     "summary_prompt_guide": text("What the AI summary should look at.", maxLength=LONGEST_GUIDE),

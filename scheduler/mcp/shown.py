@@ -40,6 +40,7 @@ def subscription(row: Row) -> dict[str, Any]:
     kept = ("dashboard_export_insights", "integration_id", "catch_up", "catch_up_hours", "created_at")
     more = {name: row[name] for name in (*RECURRENCE, *kept)} | _local(row, "start_date", "until_date")
     summaries = {name: row[name] for name in ("summary_enabled", "summary_prompt_guide") if row["summary_enabled"]}
+    summaries |= {"spread_minutes": row["spread_minutes"]} if "spread_minutes" in row else {}
     by = {"created_by": row["created_by"]["email"]}
     return {**subscription_row(row), **without_nulls(more), **summaries, **by}
 

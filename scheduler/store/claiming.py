@@ -99,6 +99,8 @@ class Claimed:
     notice: Mapping[str, Any] | None = None
     has_others: bool = True
     """Recipients beside the first one: what becomes of the delivery depends on them, too."""
+    spread: timedelta = timedelta(0)
+    """It may start so long after its occurrence, and is not late."""
     recipients: tuple[ClaimedRecipient, ...] = field(default=())
 
     @property
@@ -370,7 +372,7 @@ async def _record_lost_attempts(tx: AsyncConnection, ids: Sequence[UUID], *, now
 _HAS_OTHERS = exists().where(_of.delivery_id == _d.id, _of.position > 0)  # positions begin with 0
 _OF_SUBSCRIPTION = (
     *("id", "project_id", "title", "enabled", "deleted", "next_delivery_date", "target_type", "target_value"),
-    *("insight_id", "dashboard_id", "summary_enabled", "summary_prompt_guide"),
+    *("insight_id", "dashboard_id", "summary_enabled", "summary_prompt_guide", "spread_minutes"),
 )
 _CLAIMED = Prepared(
     {"ids": Listed(AsKept(_d.id))},
@@ -442,6 +444,7 @@ def _claimed_delivery(
         change_summary=row.change_summary,
         notice=row.notice,
         has_others=row.has_others,
+        spread=timedelta(minutes=row.spread_minutes),
         recipients=recipients,
     )
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scheduler.catchup import CatchUp, Opening, Plan, plan
 from scheduler.models import DUE, SCHEDULED, deliveries, delivery_recipients, projects, subscriptions
 from scheduler.recurrence import Recurrence
+from scheduler.spread import offset
 from scheduler.status import DeliveryStatus, Failure, RecipientStatus, Trigger
 from scheduler.store.bulk import Additions, Changes, Listed, Prepared
 from scheduler.store.columns import OF_RECURRENCE, OF_TARGET, AnyRow, Target, recurrence_of, target_of
@@ -32,6 +33,7 @@ class DueSubscription:
     recurrence: Recurrence
     catch_up: CatchUp
     window: timedelta
+    spread: timedelta
     target: Target
 
 
@@ -83,6 +85,7 @@ _p = projects.c
 _DUE_NOW = (
     select(
         *(_s[name] for name in ("id", "next_delivery_date", "updated_at", "catch_up", "catch_up_hours")),
+        _s.spread_minutes,
         *(_s[name] for name in (*OF_RECURRENCE, *OF_TARGET)),
     )
     .where(DUE)
@@ -122,6 +125,7 @@ def due_subscription(row: AnyRow) -> DueSubscription:
         recurrence=recurrence_of(row),
         catch_up=_CATCH_UPS.get(row.catch_up) or CatchUp(row.catch_up),
         window=timedelta(hours=row.catch_up_hours),
+        spread=timedelta(minutes=row.spread_minutes),
         target=target_of(row),
     )
 
@@ -157,7 +161,7 @@ def scheduled(
     target: Target,
     opening: Opening,
     *,
-    ready_at: Callable[[datetime], datetime] | None = None,
+    ready_at: datetime | None = None,
 ) -> NewDelivery:
     """The delivery of one occurrence."""
     return NewDelivery(
@@ -167,7 +171,7 @@ def scheduled(
         target=target,
         scheduled_at=opening.occurrence_at,
         skipped_because=opening.skipped_because,
-        ready_at=None if ready_at is None or opening.skipped_because else ready_at(opening.occurrence_at),
+        ready_at=ready_at,
     )
 
 
@@ -182,7 +186,8 @@ async def open_occurrences(
 ) -> list[NewDelivery]:
     """Open what is planned and advance the next dates; what another worker opened first is left out.
 
-    ``ready_at`` says when the delivery of an occurrence may start, without it at once.
+    ``ready_at`` says when the delivery of an occurrence may start, without it at once; where it is spread, at its own
+    moment of the window, if that is later.
 
     Guarded twice: by the date that was read, and by what the ledger already has of the same subscription (a clock that
     went back, a schedule edited to and fro).
@@ -192,7 +197,13 @@ async def open_occurrences(
     mine, may_be_open = await _still_as_read(tx, {due_row.id: due_row for due_row, _ in plans})
     taken = await _already_open(tx, may_be_open)
     fresh = [
-        scheduled(installation, due_row.id, due_row.target, opening, ready_at=ready_at)
+        scheduled(
+            installation,
+            due_row.id,
+            due_row.target,
+            opening,
+            ready_at=_start(due_row, opening, installation, ready_at or (lambda _: now)),
+        )
         for due_row, plan in plans
         if due_row.id in mine
         for opening in plan.openings
@@ -201,6 +212,15 @@ async def open_occurrences(
     await move_next_dates(tx, {due_row.id: plan.next_delivery_at for due_row, plan in plans if due_row.id in mine})
     await insert_deliveries(tx, fresh, now=now, run_id=run_id)
     return fresh
+
+
+def _start(
+    due_row: DueSubscription, opening: Opening, installation: UUID, ready_at: Callable[[datetime], datetime]
+) -> datetime | None:
+    if opening.skipped_because:
+        return None
+    at = ready_at(opening.occurrence_at)
+    return max(at, opening.occurrence_at + offset(installation, due_row.id, due_row.spread)) if due_row.spread else at
 
 
 async def open_until_now(

@@ -37,6 +37,7 @@ class Subscription:
     recurrence: Recurrence
     catch_up: str
     catch_up_hours: int
+    spread_minutes: int
     next_delivery_date: datetime | None
     enabled: bool
     deleted: bool
@@ -86,6 +87,7 @@ def _subscription(row: AnyRow) -> Subscription:
         recurrence=recurrence_of(row),
         catch_up=row.catch_up,
         catch_up_hours=row.catch_up_hours,
+        spread_minutes=row.spread_minutes,
         next_delivery_date=row.next_delivery_date,
         enabled=row.enabled,
         deleted=row.deleted,

@@ -201,6 +201,8 @@ async def test_a_recurrence_that_is_over_cannot_be_created(world: World) -> None
         ({"catch_up": "sometimes"}, "catch_up", "invalid_choice"),
         ({"catch_up_hours": -1}, "catch_up_hours", "invalid_input"),
         ({"catch_up_hours": True}, "catch_up_hours", "invalid_input"),
+        ({"spread_minutes": 721}, "spread_minutes", "invalid_input"),
+        ({"spread_minutes": "5"}, "spread_minutes", "invalid_input"),
         ({"cron": "0 9 * * *"}, "cron", "invalid_input"),
     ],
     ids=str,
