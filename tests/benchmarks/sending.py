@@ -1,0 +1,153 @@
+"""Sending: so many due webhooks, e-mails, or both, by one process or two, on SQLite and on PostgreSQL.
+
+Whole processes, started as an operator starts them. Signed, every outcome in the ledger, to receivers in processes of
+their own on this machine. Slack is left out: its API takes one message a second a channel, whoever asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import update
+
+from scheduler.app import opened
+from scheduler.models import subscriptions
+from tests.benchmarks import stage
+from tests.benchmarks.figures import CPU, P50, P99, PAYLOAD, PEAK, RATE, STARTED_RATE, Figure, Results
+from tests.benchmarks.processes import Program, run_together, start, wait_for
+from tests.benchmarks.sizes import Sizes
+from tests.benchmarks.told import Told, ended, told
+
+PART = "sending"
+RUN_DUE = (*stage.COMMAND, "run-due", "--json")
+SETTLES = timedelta(seconds=8)
+"""By then a service and its sending processes have started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where one run takes place."""
+
+    database: str
+    url: str
+    folder: Path
+    hook: int
+    mail: int | None
+    kind: str = "webhook"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return stage.environ(self.url, smtp_port=self.mail)
+
+
+def measure(sizes: Sizes, results: Results) -> None:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        hook, mail = stack.enter_context(stage.sink()), _mail(stack, sizes, results)
+        for database, url in stage.urls(sizes.databases, folder).items():
+            for kind in sizes.kinds:
+                if kind == "webhook" or mail is not None:
+                    _of_kind(Scene(database, url, folder, hook, mail, kind), sizes, results)
+
+
+def _mail(stack: ExitStack, sizes: Sizes, results: Results) -> int | None:
+    if set(sizes.kinds) == {"webhook"}:
+        return None
+    try:
+        return stack.enter_context(stage.smtp_sink())
+    except stage.Missing as missing:
+        results.skip("sending e-mail", str(missing))
+        return None
+
+
+def _of_kind(scene: Scene, sizes: Sizes, results: Results) -> None:
+    for _ in range(sizes.repeats):
+        for processes in sizes.processes:
+            due = sizes.deliveries
+            case = f"{scene.database}, {due:,} {scene.kind}, run-due × {processes}"
+            results.add(PART, case, run_due(scene, due, processes=processes))
+            if scene.kind == "webhook" and sizes.serves:
+                case = f"{scene.database}, {due:,} {scene.kind}, serve, {processes} sending"
+                results.add(PART, case, serve(scene, due, processes=processes))
+    for due in sizes.memory:
+        if scene.kind == "webhook":
+            results.add("memory", f"{scene.database}, {due:,} due", run_due(scene, due, processes=1))
+
+
+def run_due(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
+    """``run-due`` so many times at once; all of them together send each delivery once."""
+    asyncio.run(_prepare(scene, due))
+    programs = run_together([RUN_DUE] * processes, folder=scene.folder, environ=scene.environ)
+    of_run, received = _checked(scene, due)
+    seconds = max(each.seconds for each in programs)
+    size = {PAYLOAD: received["bytes"] / received["requests"]} if received["requests"] else {}
+    return {RATE: due / seconds, **_figures(programs, of_run), **size}
+
+
+def serve(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
+    """The whole service and its sending processes; all of it falls due some seconds after their start."""
+    asyncio.run(_prepare(scene, due, ahead=SETTLES))
+    command = (*stage.COMMAND, "serve", "--port", "0", "--workers", str(processes - 1), "--json")
+    service = start(command, folder=scene.folder, environ=scene.environ)
+    try:
+        asyncio.run(_watch(scene, due, service))
+    finally:
+        service.stop()
+    of_run, _ = _checked(scene, due)
+    return _figures([service], of_run)
+
+
+async def _prepare(scene: Scene, due: int, *, ahead: timedelta | None = None) -> None:
+    settings = stage.settings_for(scene.url)
+    hook = f"http://127.0.0.1:{scene.hook}/hook"
+    await stage.prepare(settings, due, webhook=hook, folder=scene.folder, kind=scene.kind)
+    if ahead is not None:
+        async with opened(settings) as app, app.database.write() as tx:
+            await tx.execute(update(subscriptions).values(next_delivery_date=app.clock() + ahead))
+
+
+async def _watch(scene: Scene, due: int, service: Program) -> None:
+    async with opened(stage.settings_for(scene.url)) as app:
+        for _ in range(600 + due // 10):
+            if await ended(app) >= due:
+                return
+            await asyncio.to_thread(wait_for, [service], until=lambda: True)
+            if service.process.returncode is not None:
+                sys.exit(f"the service ended: {service.log.read_text()[-2000:]}")
+            await asyncio.sleep(0.2)
+    sys.exit(f"{scene.database}: not all {due} were sent in time")
+
+
+def _checked(scene: Scene, due: int) -> tuple[Told, dict[str, int]]:
+    """What the ledger tells, and the receiver; leaves when either has not exactly what was due."""
+    of_run = asyncio.run(told(stage.settings_for(scene.url)))
+    received = taken_from(scene.hook)
+    hooks = due if scene.kind == "webhook" else 0 if scene.kind == "e-mail" else due - due // 2
+    if of_run.sent != due or (received["requests"], received["ids"]) != (hooks, hooks):
+        sys.exit(f"{scene.database}: {of_run.sent} of {due} in the ledger, {received} of {hooks} at the receiver")
+    return of_run, received
+
+
+def taken_from(port: int) -> dict[str, int]:
+    """What the receiver has got since it was last asked."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+        return dict(json.load(answer))
+
+
+def _figures(programs: Sequence[Program], of_run: Told) -> dict[Figure, float]:
+    return {
+        STARTED_RATE: of_run.rate,
+        CPU: 1000 * sum(each.cpu_seconds for each in programs) / of_run.sent,
+        PEAK: max(each.peak_mib for each in programs),
+        P50: of_run.late(0.5),
+        P99: of_run.late(0.99),
+    }
