@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import comparison, printed, sending, spike
+from tests.benchmarks import comparison, nine_oclock, printed, sending
 from tests.benchmarks.figures import Results, markdown
 from tests.benchmarks.machine import machine, versions
 from tests.benchmarks.pages import renew
@@ -33,7 +33,7 @@ PARTS: dict[str, Callable[[Sizes, Results], None]] = {
     "ledger": printed.ledger,
     "sending": sending.measure,
     "comparison": comparison.measure,
-    "spike": spike.measure,
+    "spike": nine_oclock.measure,
     "hanging": printed.hanging,
     "lists": printed.lists,
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks import stage
 from tests.benchmarks.baselines.broker import rabbitmq
-from tests.benchmarks.figures import CPU, PAYLOAD, STARTED_RATE, Figure, Results
+from tests.benchmarks.figures import PAYLOAD, STARTED_RATE, Figure, Results
 from tests.benchmarks.processes import start, wait_for
 from tests.benchmarks.sending import Scene, run_due, taken_from
 from tests.benchmarks.sizes import Sizes
@@ -25,8 +25,6 @@ MODULES = {"plain loop": "plain_loop", "APScheduler": "apscheduler_jobs", "Celer
 THEIRS = Figure("baseline's deliveries/s", "1/s")
 OURS = Figure("Paperround's deliveries/s", "1/s")
 RATIO = Figure("ratio", "×")
-THEIR_CPU = Figure("baseline's CPU s per 1,000", "s")
-OUR_CPU = Figure("Paperround's CPU s per 1,000", "s")
 SIZE = Figure("baseline's payload ÷ ours", "×")
 
 
@@ -55,19 +53,17 @@ def _broker(stack: ExitStack, folder: Path, sizes: Sizes, results: Results) -> s
 
 def _pair(scene: Scene, name: str, sizes: Sizes, broker: str | None) -> dict[Figure, float]:
     ours = run_due(scene, sizes.deliveries, processes=1)
-    theirs, their_cpu, their_size = _baseline(scene, name, sizes.compared, broker)
+    theirs, their_size = _baseline(scene, name, sizes.compared, broker)
     return {
         OURS: ours[STARTED_RATE],
         THEIRS: theirs,
         RATIO: ours[STARTED_RATE] / theirs,
-        OUR_CPU: ours[CPU],
-        THEIR_CPU: their_cpu,
         SIZE: their_size / ours[PAYLOAD],
     }
 
 
-def _baseline(scene: Scene, name: str, due: int, broker: str | None) -> tuple[float, float, float]:
-    """Deliveries a second, CPU seconds per 1,000 (a broker's are not counted), bytes of a payload."""
+def _baseline(scene: Scene, name: str, due: int, broker: str | None) -> tuple[float, float]:
+    """Deliveries a second, and bytes of a payload."""
     hook = f"http://127.0.0.1:{scene.hook}/hook"
     asyncio.run(stage.prepare(stage.settings_for(scene.url), due, webhook=hook, folder=scene.folder))
     command = [sys.executable, "-m", f"tests.benchmarks.baselines.{MODULES[name]}", scene.url]
@@ -82,4 +78,4 @@ def _baseline(scene: Scene, name: str, due: int, broker: str | None) -> tuple[fl
     if (in_ledger, received["ids"]) != (due, due):
         sys.exit(f"{name}: {in_ledger} in the ledger, {received} of {due}\n{program.log.read_text()[-2000:]}")
     said = json.loads(out.read_text())
-    return due / said["seconds"], 1000 * program.cpu_seconds / due, received["bytes"] / due
+    return due / said["seconds"], received["bytes"] / due

@@ -79,7 +79,7 @@ def _wait_until_ready(worker: subprocess.Popen[bytes]) -> None:
 
 def _waiting() -> int:
     with app.connection_for_read() as connection:
-        return int(connection.default_channel.queue_declare("celery", passive=False, durable=True).message_count)
+        return int(connection.default_channel.queue_declare("celery", passive=True).message_count)
 
 
 def _wait_for(sender: Sender, due: int, worker: subprocess.Popen[bytes]) -> None:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
-from sqlalchemy import insert, literal, select, update
+from sqlalchemy import insert, literal, select, true, update
 
 from scheduler.app import App, opened
 from scheduler.demo.shop import DEMO_INSIGHTS
@@ -119,7 +119,7 @@ async def _add_others(app: App, count: int, *, ahead: datetime) -> None:
         one = select(subscriptions).where(subscriptions.c.id == 1).subquery()
         given = {column.name: one.c[column.name] for column in subscriptions.columns}
         given |= {"id": numbers.c.n + last, "next_delivery_date": literal(ahead, subscriptions.c.start_date.type)}
-        rows = select(*given.values()).select_from(one, numbers)
+        rows = select(*given.values()).select_from(one.join(numbers, true()))
         await tx.execute(insert(subscriptions).from_select(list(given), rows))
 
 
