@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import comparison, nine_oclock, printed, sending
+from tests.benchmarks import comparison, nine_oclock, printed, sending, where
 from tests.benchmarks.figures import Results, markdown
 from tests.benchmarks.machine import machine, versions
 from tests.benchmarks.pages import renew
@@ -36,6 +36,7 @@ PARTS: dict[str, Callable[[Sizes, Results], None]] = {
     "spike": nine_oclock.measure,
     "hanging": printed.hanging,
     "lists": printed.lists,
+    "cpu": where.measure,
 }
 LATEST = Path(__file__).parent / "results" / "latest.json"
 

@@ -85,7 +85,7 @@ def _of_kind(scene: Scene, sizes: Sizes, results: Results) -> None:
 
 def run_due(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
     """``run-due`` so many times at once; all of them together send each delivery once."""
-    asyncio.run(_prepare(scene, due))
+    asyncio.run(prepare_scene(scene, due))
     programs = run_together([RUN_DUE] * processes, folder=scene.folder, environ=scene.environ)
     of_run, received = _checked(scene, due)
     seconds = max(each.seconds for each in programs)
@@ -95,7 +95,7 @@ def run_due(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
 
 def serve(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
     """The whole service and its sending processes; all of it falls due some seconds after their start."""
-    asyncio.run(_prepare(scene, due, ahead=SETTLES))
+    asyncio.run(prepare_scene(scene, due, ahead=SETTLES))
     command = (*stage.COMMAND, "serve", "--port", "0", "--workers", str(processes - 1), "--json")
     service = start(command, folder=scene.folder, environ=scene.environ)
     try:
@@ -106,7 +106,8 @@ def serve(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
     return _figures([service], of_run)
 
 
-async def _prepare(scene: Scene, due: int, *, ahead: timedelta | None = None) -> None:
+async def prepare_scene(scene: Scene, due: int, *, ahead: timedelta | None = None) -> None:
+    """So many due now, or some time ahead."""
     settings = stage.settings_for(scene.url)
     hook = f"http://127.0.0.1:{scene.hook}/hook"
     await stage.prepare(settings, due, webhook=hook, folder=scene.folder, kind=scene.kind)
