@@ -47,7 +47,7 @@ def main() -> None:
         renew(json.loads(LATEST.read_text()))
         return
     measured = _measured(asked)
-    asked.to.parent.mkdir(exist_ok=True)
+    asked.to.parent.mkdir(parents=True, exist_ok=True)
     asked.to.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
     print(f"\nRaw figures: {asked.to}")
     if asked.write:
