@@ -24,7 +24,7 @@ from scheduler.models import insights, subscriptions
 from scheduler.subscriptions import target_columns
 from tests.benchmarks import stage
 from tests.benchmarks.figures import CPU, P50, P99, PEAK, Figure, Results
-from tests.benchmarks.processes import Program, start, wait_for
+from tests.benchmarks.processes import Program, start
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.told import Told, ended, told
 
@@ -57,11 +57,9 @@ async def _spike(url: str, due: int, among: int, *, processes: int, port: int, f
     async with opened(settings) as app:
         await _add_project_beside(app, due + 1, hook=hook, folder=folder)
         _, key = await app.keys.create(await app.owner(await app.project()), name="Bench", scopes=["*"])
-        at = app.clock() + SETTLES + timedelta(seconds=among / 50_000)  # the rows are added meanwhile
-        async with app.database.write() as tx:
-            await tx.execute(update(subscriptions).values(next_delivery_date=at))
-        await _add_others(app, among - due - 1, ahead=at + timedelta(days=1))
+        await _add_others(app, among - due - 1, ahead=app.clock() + timedelta(days=30))
         await stage.tidy(app)
+        at = await _set_due(app, due + 1)
         command = (*stage.COMMAND, "serve", "--port", "0", "--workers", str(processes - 1), "--json")
         service = start(command, folder=folder, environ=stage.environ(url))
         try:
@@ -123,6 +121,14 @@ async def _add_others(app: App, count: int, *, ahead: datetime) -> None:
         await tx.execute(insert(subscriptions).from_select(list(given), rows))
 
 
+async def _set_due(app: App, last: int) -> datetime:
+    """Everything up to this one falls due at one instant, which is soon."""
+    at = app.clock() + SETTLES
+    async with app.database.write() as tx:
+        await tx.execute(update(subscriptions).where(subscriptions.c.id <= last).values(next_delivery_date=at))
+    return at
+
+
 # ── meanwhile ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -141,7 +147,8 @@ async def _lists_until_all_ended(app: App, service: Program, due: int, *, key: s
                 took.append(time.perf_counter() - began)
                 if await ended(app) >= due:
                     return took
-            wait_for([service], until=lambda: True)
+            if service.look():
+                break
             await asyncio.sleep(ASKS_EVERY)
     sys.exit(f"not all {due} were sent in time\n{service.log.read_text()[-2000:]}")
 

@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,10 +60,10 @@ def start(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], o
     return Program(process, log)
 
 
-def wait_for(programs: Iterable[Program], *, until: Callable[[], bool] = lambda: False) -> None:
-    """Until all have ended, or ``until`` says that this is enough."""
+def wait_for(programs: Iterable[Program]) -> None:
+    """Until all have ended."""
     running = list(programs)
-    while running and not until():
+    while running:
         running = [each for each in running if not each.look()]
         if running:
             time.sleep(LOOKS_EVERY)

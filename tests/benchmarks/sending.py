@@ -23,7 +23,7 @@ from scheduler.app import opened
 from scheduler.models import subscriptions
 from tests.benchmarks import stage
 from tests.benchmarks.figures import CPU, P50, P99, PAYLOAD, PEAK, RATE, STARTED_RATE, Figure, Results
-from tests.benchmarks.processes import Program, run_together, start, wait_for
+from tests.benchmarks.processes import Program, run_together, start
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.told import Told, ended, told
 
@@ -121,8 +121,7 @@ async def _watch(scene: Scene, due: int, service: Program) -> None:
         for _ in range(600 + due // 10):
             if await ended(app) >= due:
                 return
-            await asyncio.to_thread(wait_for, [service], until=lambda: True)
-            if service.process.returncode is not None:
+            if service.look():
                 sys.exit(f"the service ended: {service.log.read_text()[-2000:]}")
             await asyncio.sleep(0.2)
     sys.exit(f"{scene.database}: not all {due} were sent in time")
