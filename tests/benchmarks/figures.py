@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,12 @@ class Results:
     """What was not measured, and why."""
 
     def add(self, part: str, case: str, figures: Mapping[Figure, float]) -> None:
-        """One more run of this case."""
+        """One more run of this case; who waits sees that it goes on."""
+        print(f"{part}: {case}", file=sys.stderr, flush=True)
+        self.keep(part, case, figures)
+
+    def keep(self, part: str, case: str, figures: Mapping[Figure, float]) -> None:
+        """The same, without a word."""
         for figure, value in figures.items():
             self.values.setdefault((part, case, figure), []).append(value)
 

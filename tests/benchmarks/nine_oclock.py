@@ -7,16 +7,14 @@ last per cent beside what the throughput alone would make of it, when did the si
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import tempfile
 import time
-from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
-from sqlalchemy import insert, literal, select, true, update
+from sqlalchemy import insert, literal, select, true
 
 from scheduler.app import App, opened
 from scheduler.demo.shop import DEMO_INSIGHTS
@@ -24,7 +22,8 @@ from scheduler.models import insights, subscriptions
 from scheduler.subscriptions import target_columns
 from tests.benchmarks import stage
 from tests.benchmarks.figures import CPU, P50, P99, PEAK, Figure, Results
-from tests.benchmarks.processes import Program, start
+from tests.benchmarks.processes import Program
+from tests.benchmarks.service import Service, serving, set_due
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.told import Told, ended, told
 
@@ -36,8 +35,7 @@ ALONE = Figure("single one sent s", "s")
 API = Figure("API p95 ms", "ms")
 ASKED = Figure("API requests", "")
 ASKS_EVERY = 0.2
-SETTLES = timedelta(seconds=10)
-"""By then the service has started."""
+WARM_UP = 3
 
 
 def measure(sizes: Sizes, results: Results) -> None:
@@ -53,20 +51,15 @@ def measure(sizes: Sizes, results: Results) -> None:
 
 async def _spike(url: str, due: int, among: int, *, processes: int, port: int, folder: Path) -> dict[Figure, float]:
     settings, hook = stage.settings_for(url), f"http://127.0.0.1:{port}/hook"
-    await stage.prepare(settings, due, webhook=hook, folder=folder)
+    await stage.prepare(settings, due, webhook=hook, folder=folder, ahead=timedelta(days=30))
     async with opened(settings) as app:
         await _add_project_beside(app, due + 1, hook=hook, folder=folder)
-        _, key = await app.keys.create(await app.owner(await app.project()), name="Bench", scopes=["*"])
-        await _add_others(app, among - due - 1, ahead=app.clock() + timedelta(days=30))
+        await _add_others(app, among - due - 1)
         await stage.tidy(app)
-        at = await _set_due(app, due + 1)
-        command = (*stage.COMMAND, "serve", "--port", "0", "--workers", str(processes - 1), "--json")
-        service = start(command, folder=folder, environ=stage.environ(url))
-        try:
-            took = await _lists_until_all_ended(app, service, due + 1, key=key, since=at)
-        finally:
-            service.stop()
-    return _figures(await told(settings, project=1), await told(settings, project=2), took, service)
+        _, key = await app.keys.create(await app.owner(await app.project()), name="Bench", scopes=["*"])
+        with serving(url, folder, processes=processes) as service:
+            took = await _lists_until_all_ended(app, service, due + 1, key=key)
+    return _figures(await told(settings, project=1), await told(settings, project=2), took, service.program)
 
 
 def _figures(many: Told, one: Told, took: list[float], service: Program) -> dict[Figure, float]:
@@ -108,58 +101,36 @@ async def _add_project_beside(app: App, number: int, *, hook: str, folder: Path)
         await tx.execute(insert(subscriptions), [row])
 
 
-async def _add_others(app: App, count: int, *, ahead: datetime) -> None:
+async def _add_others(app: App, count: int) -> None:
     """The rest of the first project's subscriptions, which are not due yet; with one statement."""
     async with app.database.write() as tx:
         numbers = select(literal(1).label("n")).cte("numbers", recursive=True)
         numbers = numbers.union_all(select(numbers.c.n + 1).where(numbers.c.n < count))
         last = (await tx.execute(select(subscriptions.c.id).order_by(subscriptions.c.id.desc()).limit(1))).scalar_one()
         one = select(subscriptions).where(subscriptions.c.id == 1).subquery()
-        given = {column.name: one.c[column.name] for column in subscriptions.columns}
-        given |= {"id": numbers.c.n + last, "next_delivery_date": literal(ahead, subscriptions.c.start_date.type)}
+        given = {column.name: one.c[column.name] for column in subscriptions.columns} | {"id": numbers.c.n + last}
         rows = select(*given.values()).select_from(one.join(numbers, true()))
         await tx.execute(insert(subscriptions).from_select(list(given), rows))
-
-
-async def _set_due(app: App, last: int) -> datetime:
-    """Everything up to this one falls due at one instant, which is soon."""
-    at = app.clock() + SETTLES
-    async with app.database.write() as tx:
-        await tx.execute(update(subscriptions).where(subscriptions.c.id <= last).values(next_delivery_date=at))
-    return at
 
 
 # ── meanwhile ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _lists_until_all_ended(app: App, service: Program, due: int, *, key: str, since: datetime) -> list[float]:
-    """Seconds of each list that was asked for from then on, five a second."""
+async def _lists_until_all_ended(app: App, service: Service, due: int, *, key: str) -> list[float]:
+    """Let it all fall due; seconds of each list that was asked for from then on, some five a second."""
     took: list[float] = []
-    path = "/api/projects/1/subscriptions?limit=100"
+    asked = f"{service.address}/api/projects/1/subscriptions?limit=100"
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}, trust_env=False, timeout=60) as client:
-        address = await _address(service)
-        until = time.monotonic() + 120 + due / 50
-        while time.monotonic() < until:
+        for _ in range(WARM_UP):
+            await client.get(asked)
+        at = await set_due(app, due)
+        while app.clock() < at + timedelta(seconds=120 + due / 50):
             began = time.perf_counter()
-            answer = await client.get(f"{address}{path}")
-            answer.raise_for_status()
-            if app.clock() >= since:
+            (await client.get(asked)).raise_for_status()
+            if app.clock() >= at:
                 took.append(time.perf_counter() - began)
                 if await ended(app) >= due:
                     return took
-            if service.look():
-                break
+            service.look()
             await asyncio.sleep(ASKS_EVERY)
-    sys.exit(f"not all {due} were sent in time\n{service.log.read_text()[-2000:]}")
-
-
-async def _address(service: Program) -> str:
-    """Where the service listens, as its log says."""
-    for _ in range(600):
-        for line in service.log.read_text().splitlines():
-            with suppress(ValueError):
-                said = json.loads(line)
-                if said.get("event") == "service.listening":
-                    return f"http://127.0.0.1:{said['port']}"
-        await asyncio.sleep(0.1)
-    sys.exit(f"the service did not start\n{service.log.read_text()[-2000:]}")
+    sys.exit(f"not all {due} were sent in time\n{service.program.log.read_text()[-2000:]}")

@@ -48,7 +48,7 @@ def _run(part: str, arguments: Sequence[str], results: Results) -> None:
     if process.returncode:
         sys.exit(f"{part}: exit {process.returncode}; what it said stands above")
     for case, figure, value in figures_of(process.stdout.splitlines()):
-        results.add(part.replace("_", " "), case, {figure: value})
+        results.keep(part.replace("_", " "), case, {figure: value})
 
 
 def figures_of(lines: Iterable[str]) -> Iterator[tuple[str, Figure, float]]:

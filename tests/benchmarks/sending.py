@@ -17,20 +17,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import update
-
 from scheduler.app import opened
-from scheduler.models import subscriptions
 from tests.benchmarks import stage
 from tests.benchmarks.figures import CPU, P50, P99, PAYLOAD, PEAK, RATE, STARTED_RATE, Figure, Results
-from tests.benchmarks.processes import Program, run_together, start
+from tests.benchmarks.processes import Program, run_together
+from tests.benchmarks.service import Service, serving, set_due
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.told import Told, ended, told
 
 PART = "sending"
 RUN_DUE = (*stage.COMMAND, "run-due", "--json")
-SETTLES = timedelta(seconds=8)
-"""By then a service and its sending processes have started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,37 +90,29 @@ def run_due(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
 
 
 def serve(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
-    """The whole service and its sending processes; all of it falls due some seconds after their start."""
-    asyncio.run(prepare_scene(scene, due, ahead=SETTLES))
-    command = (*stage.COMMAND, "serve", "--port", "0", "--workers", str(processes - 1), "--json")
-    service = start(command, folder=scene.folder, environ=scene.environ)
-    try:
-        asyncio.run(_watch(scene, due, service))
-    finally:
-        service.stop()
+    """The whole service and its sending processes; all of it falls due at one instant once they have started."""
+    service = asyncio.run(_served(scene, due, processes=processes))
     of_run, _ = _checked(scene, due)
-    return _figures([service], of_run)
+    return _figures([service.program], of_run)
 
 
-async def prepare_scene(scene: Scene, due: int, *, ahead: timedelta | None = None) -> None:
-    """So many due now, or some time ahead."""
-    settings = stage.settings_for(scene.url)
-    hook = f"http://127.0.0.1:{scene.hook}/hook"
-    await stage.prepare(settings, due, webhook=hook, folder=scene.folder, kind=scene.kind)
-    if ahead is not None:
-        async with opened(settings) as app, app.database.write() as tx:
-            await tx.execute(update(subscriptions).values(next_delivery_date=app.clock() + ahead))
-
-
-async def _watch(scene: Scene, due: int, service: Program) -> None:
+async def _served(scene: Scene, due: int, *, processes: int) -> Service:
+    await prepare_scene(scene, due, ahead=timedelta(days=1))
     async with opened(stage.settings_for(scene.url)) as app:
-        for _ in range(600 + due // 10):
-            if await ended(app) >= due:
-                return
-            if service.look():
-                sys.exit(f"the service ended: {service.log.read_text()[-2000:]}")
-            await asyncio.sleep(0.2)
+        with serving(scene.url, scene.folder, processes=processes) as service:
+            await set_due(app, due)
+            for _ in range(600 + due // 10):
+                if await ended(app) >= due:
+                    return service
+                service.look()
+                await asyncio.sleep(0.2)
     sys.exit(f"{scene.database}: not all {due} were sent in time")
+
+
+async def prepare_scene(scene: Scene, due: int, *, ahead: timedelta = timedelta(0)) -> None:
+    """So many due now, or some time ahead."""
+    settings, hook = stage.settings_for(scene.url), f"http://127.0.0.1:{scene.hook}/hook"
+    await stage.prepare(settings, due, webhook=hook, folder=scene.folder, kind=scene.kind, ahead=ahead)
 
 
 def _checked(scene: Scene, due: int) -> tuple[Told, dict[str, int]]:

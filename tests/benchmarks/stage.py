@@ -117,8 +117,16 @@ def urls(databases: Sequence[str], folder: Path) -> dict[str, str]:
 # ── a ledger with so many due ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def prepare(settings: Settings, due: int, *, webhook: str, folder: Path, kind: str = "webhook") -> None:
-    """An initialised ledger with so many subscriptions, all due now, and no past.
+async def prepare(
+    settings: Settings,
+    due: int,
+    *,
+    webhook: str,
+    folder: Path,
+    kind: str = "webhook",
+    ahead: timedelta = timedelta(0),
+) -> None:
+    """An initialised ledger with so many subscriptions and no past, all due now or that far ahead.
 
     Webhooks show a number; e-mail shows a chart of 90 days; ``mixed`` is every other one of each.
     """
@@ -131,8 +139,8 @@ async def prepare(settings: Settings, due: int, *, webhook: str, folder: Path, k
                 await tx.execute(table.delete())
             pattern = (await tx.execute(select(subscriptions).order_by(subscriptions.c.id).limit(1))).one()._asdict()
             await tx.execute(subscriptions.delete())
-            now = datetime.now(UTC)  # noqa: TID251 - the command under measurement reads the real clock
-            rows = [row | {"next_delivery_date": now} for row in _rows(app, pattern, due, webhook=webhook, kind=kind)]
+            at = datetime.now(UTC) + ahead  # noqa: TID251 - the command under measurement reads the real clock
+            rows = [row | {"next_delivery_date": at} for row in _rows(app, pattern, due, webhook=webhook, kind=kind)]
             for start in range(0, due, 10_000):
                 await tx.execute(insert(subscriptions), rows[start : start + 10_000])
         await tidy(app)
@@ -140,7 +148,7 @@ async def prepare(settings: Settings, due: int, *, webhook: str, folder: Path, k
 
 async def _furnish(app: App, webhook: str, folder: Path) -> None:
     """A shop, two insights, and one subscription as a pattern."""
-    now = datetime.now(UTC)  # noqa: TID251 - as above
+    now = datetime.now(UTC)  # noqa: TID251 - the shop's last day is today
     project = await app.project()
     create_shop(folder / "shop.db", today=now.date())
     source = await app.catalog.add_source(project, "Shop", f"sqlite:///{folder / 'shop.db'}")
