@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ LATEST = Path(__file__).parent / "results" / "latest.json"
 
 def main() -> None:
     asked = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # what was started is ended first
     if asked.renew:
         renew(json.loads(LATEST.read_text()))
         return

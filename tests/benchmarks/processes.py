@@ -61,12 +61,16 @@ def start(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], o
 
 
 def wait_for(programs: Iterable[Program]) -> None:
-    """Until all have ended."""
+    """Until all have ended. Who stops waiting leaves none behind."""
     running = list(programs)
-    while running:
-        running = [each for each in running if not each.look()]
-        if running:
-            time.sleep(LOOKS_EVERY)
+    try:
+        while running:
+            running = [each for each in running if not each.look()]
+            if running:
+                time.sleep(LOOKS_EVERY)
+    finally:
+        for each in running:
+            each.process.terminate()
 
 
 def run_together(commands: Sequence[Sequence[str]], *, folder: Path, environ: Mapping[str, str]) -> list[Program]:

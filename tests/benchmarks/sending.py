@@ -26,6 +26,7 @@ from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.told import Told, ended, told
 
 PART = "sending"
+START, START_CPU = Figure("seconds", "s"), Figure("CPU s", "s")
 RUN_DUE = (*stage.COMMAND, "run-due", "--json")
 
 
@@ -74,6 +75,8 @@ def _of_kind(scene: Scene, sizes: Sizes, results: Results) -> None:
             if scene.kind == "webhook" and sizes.serves:
                 case = f"{scene.database}, {due:,} {scene.kind}, serve, {processes} sending"
                 results.add(PART, case, serve(scene, due, processes=processes))
+        if scene.kind == "webhook":
+            results.add("a start alone", scene.database, a_start(scene))
     for due in sizes.memory:
         if scene.kind == "webhook":
             results.add("memory", f"{scene.database}, {due:,} due", run_due(scene, due, processes=1))
@@ -87,6 +90,13 @@ def run_due(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
     seconds = max(each.seconds for each in programs)
     size = {PAYLOAD: received["bytes"] / received["requests"]} if received["requests"] else {}
     return {RATE: due / seconds, **_figures(programs, of_run), **size}
+
+
+def a_start(scene: Scene) -> dict[Figure, float]:
+    """``run-due`` with nothing due: what is in every figure of a whole command."""
+    asyncio.run(prepare_scene(scene, 1, ahead=timedelta(days=1)))
+    [program] = run_together([RUN_DUE], folder=scene.folder, environ=scene.environ)
+    return {START: program.seconds, START_CPU: program.cpu_seconds, PEAK: program.peak_mib}
 
 
 def serve(scene: Scene, due: int, *, processes: int) -> dict[Figure, float]:
