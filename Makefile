@@ -34,11 +34,14 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+DELIVERIES ?= 10000
 .PHONY: bench
-bench: $(STAMP) ## Measure: deliveries a second, CPU, memory, lateness beside hanging endpoints, long lists (DELIVERIES=10000)
-	$(BIN)/python -m tests.benchmarks $(DELIVERIES)
-	$(BIN)/python -m tests.benchmarks.hanging
-	$(BIN)/python -m tests.benchmarks.lists
+bench: $(STAMP) ## Measure rates, CPU, memory and lateness, beside three baselines; half an hour (DELIVERIES=10000 ONLY=sending)
+	$(BIN)/python -m tests.benchmarks --deliveries $(DELIVERIES) $(if $(ONLY),--only $(ONLY))
+
+.PHONY: bench-all
+bench-all: $(STAMP) ## The same with 100,000 due among 1,000,000, and the like; some hours
+	$(BIN)/python -m tests.benchmarks --long --deliveries $(DELIVERIES) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: simulate
 simulate: $(STAMP) ## Simulate ever more subscriptions from measured figures, minutes (ARGS="spike growth", ARGS="--measure --write")

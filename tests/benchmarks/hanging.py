@@ -21,12 +21,12 @@ from scheduler.demo.shop import DEMO_INSIGHTS, create_shop
 from scheduler.models import deliveries, delivery_recipients, recurrences, subscriptions
 from scheduler.settings import load_settings
 from scheduler.subscriptions import target_columns
-from tests.benchmarks.__main__ import KEY, _sink
+from tests.benchmarks.stage import KEY, sink
 
 
 async def measure(endpoints: int) -> list[float]:
     """Seconds of lateness of each healthy endpoint's delivery."""
-    with _sink() as port, tempfile.TemporaryDirectory() as folder:
+    with sink() as port, tempfile.TemporaryDirectory() as folder:
         settings = load_settings(
             database_url=f"sqlite:///{folder}/paperround.db", secret_key=KEY, allow_hosts="127.0.0.1"
         )

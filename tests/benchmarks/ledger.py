@@ -31,7 +31,7 @@ from scheduler.models import attempts, deliveries, delivery_recipients, subscrip
 from scheduler.settings import load_settings
 from scheduler.store.claiming import Claimed
 from scheduler.store.recording import Tried
-from tests.benchmarks.__main__ import KEY, _postgresql, _prepare
+from tests.benchmarks.stage import KEY, postgresql, prepare
 
 PHASES = ("open", "claim", "record")
 AT_ONCE = 200
@@ -68,7 +68,7 @@ def main() -> None:
         logs.configure(as_json=True, stream=nowhere)
         urls = {"sqlite": f"sqlite:///{folder}/paperround.db"}
         if "postgresql" in asked.database:
-            urls["postgresql"] = _postgresql(folder)
+            urls["postgresql"] = postgresql(folder)
         for database in asked.database:
             for due in asked.due:
                 spent = asyncio.run(_measured(urls[database], due, asked.beside, folder=Path(folder)))
@@ -85,7 +85,7 @@ def _arguments() -> argparse.Namespace:
 
 async def _measured(url: str, due: int, beside: int, *, folder: Path) -> Spent:
     settings = load_settings(database_url=url, secret_key=KEY, allow_hosts="127.0.0.1")
-    await _prepare(settings, due, webhook="http://127.0.0.1:9/hook", folder=folder)
+    await prepare(settings, due, webhook="http://127.0.0.1:9/hook", folder=folder)
     spent = Spent()
     async with opened(settings) as app:
         if beside:

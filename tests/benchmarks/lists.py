@@ -32,7 +32,7 @@ from scheduler.settings import load_settings
 from scheduler.status import DeliveryStatus, RecipientStatus, Trigger
 from scheduler.store.listing import folded
 from scheduler.subscriptions import target_columns
-from tests.benchmarks.__main__ import KEY, _postgresql
+from tests.benchmarks.stage import KEY, postgresql
 
 REQUESTS = 60
 """Of each list, after three to warm up."""
@@ -84,7 +84,7 @@ def cases(rows: int) -> dict[str, str]:
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with tempfile.TemporaryDirectory() as folder:
-        for database, url in (("SQLite", f"sqlite:///{folder}/paperround.db"), ("PostgreSQL", _postgresql(folder))):
+        for database, url in (("SQLite", f"sqlite:///{folder}/paperround.db"), ("PostgreSQL", postgresql(folder))):
             asyncio.run(_measure(database, url, rows))
 
 

@@ -33,10 +33,10 @@ from scheduler.settings import Settings, load_settings
 from scheduler.snapshot import Display
 from scheduler.status import RecipientStatus
 from scheduler.subscriptions import target_columns
-from tests.benchmarks.__main__ import KEY, _postgresql, _watched_to_its_end
+from tests.benchmarks.processes import Program, start, wait_for
+from tests.benchmarks.stage import COMMAND, KEY, postgresql
 
 TO_MANY = 20
-COMMAND = (sys.executable, "-c", "from scheduler.cli import main; main()")  # of this checkout, wherever it is installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +73,36 @@ def main() -> None:
             f"{'database':<11}{'mails':>7}{'recipients':>12}{'seconds':>9}{'mails/s':>9}"
             f"{'CPU s per 1000':>16}{'peak MiB':>10}"
         )
-        for database, url in (("SQLite", f"sqlite:///{folder}/paperround.db"), ("PostgreSQL", _postgresql(folder))):
+        for database, url in (("SQLite", f"sqlite:///{folder}/paperround.db"), ("PostgreSQL", postgresql(folder))):
             for count, recipients in ((mails // 10, 1), (mails, 1), (mails, TO_MANY)):
                 print(_measured(database, url, count, recipients, sink=sink, folder=Path(folder)), flush=True)
 
 
 def _measured(database: str, url: str, mails: int, recipients: int, *, sink: str, folder: Path) -> Run:
     settings = load_settings(database_url=url, secret_key=KEY)
-    asyncio.run(_prepare(settings, mails // recipients, recipients, folder=folder))
+    asyncio.run(prepare(settings, mails // recipients, recipients, folder=folder))
     with _counting(sink) as (port, counter):
-        started = time.perf_counter()
-        process = _running(url, f"smtp://127.0.0.1:{port}?starttls=never", folder=folder)
-        peak, status, usage = _watched_to_its_end(process.pid)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
+        command = _running(url, f"smtp://127.0.0.1:{port}?starttls=never", folder=folder)
+        wait_for([command])
         arrived, sent = _count(counter), asyncio.run(_sent(settings))
-    if process.returncode or arrived != mails or sent != mails:
-        sys.exit(f"{database}: exit {process.returncode}, {arrived} of {mails} arrived, the ledger says {sent}")
-    return Run(database, mails, recipients, seconds, usage.ru_utime + usage.ru_stime, peak)
+    if command.process.returncode or arrived != mails or sent != mails:
+        sys.exit(f"{database}: exit {command.process.returncode}, {arrived} of {mails} arrived, the ledger says {sent}")
+    return Run(database, mails, recipients, command.seconds, command.cpu_seconds, command.peak_mib)
 
 
-def _running(url: str, smtp_url: str, *, folder: Path) -> subprocess.Popen[bytes]:
+def _running(url: str, smtp_url: str, *, folder: Path) -> Program:
     environ = {
         **os.environ,
         "PAPERROUND_DATABASE_URL": url,
         "PAPERROUND_SECRET_KEY": KEY,
         "PAPERROUND_SMTP_URL": smtp_url,
     }
-    return subprocess.Popen([*COMMAND, "run-due", "--json"], cwd=folder, env=environ, stdout=subprocess.DEVNULL)
+    return start([*COMMAND, "run-due", "--json"], folder=folder, environ=environ)
 
 
 def _size_of_one(url: str, *, folder: Path) -> int:
     """Octets of one mail, sent into a folder."""
-    asyncio.run(_prepare(load_settings(database_url=url, secret_key=KEY), 1, 1, folder=folder))
+    asyncio.run(prepare(load_settings(database_url=url, secret_key=KEY), 1, 1, folder=folder))
     _running(url, f"file://{folder}/outbox", folder=folder).wait()
     return next((folder / "outbox").glob("*.eml")).stat().st_size
 
@@ -132,7 +129,7 @@ INSIGHTS = (
 )
 
 
-async def _prepare(settings: Settings, due: int, recipients: int, *, folder: Path) -> None:
+async def prepare(settings: Settings, due: int, recipients: int, *, folder: Path) -> None:
     """An initialised ledger with so many e-mail subscriptions of one dashboard, all due now, each with its title."""
     made = await initialise(settings, project="Bench", owner_email="bench@example.org")
     now = datetime.now(UTC)  # noqa: TID251 - the command under measurement reads the real clock

@@ -1,5 +1,6 @@
-"""A webhook receiver that costs next to nothing: counts requests and ids, answers 204. Run as a process of its own.
+"""A webhook receiver that costs next to nothing: counts requests, ids and bytes, answers 204. A process of its own.
 
+Whoever asks without a ``webhook-id`` gets the counts, which start again from nothing.
 What comes to a path with ``hang`` in it is answered after fifteen seconds.
 """
 
@@ -16,6 +17,7 @@ class Sink(asyncio.Protocol):
     """Enough of HTTP/1.1 for one well-behaved client: headers, Content-Length, keep-alive."""
 
     requests = 0
+    size = 0
     ids: set[bytes] = set()  # noqa: RUF012 - shared by all connections on purpose
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -33,12 +35,13 @@ class Sink(asyncio.Protocol):
             self.buffer = self.buffer[whole:]
             if b"webhook-id" in headers:
                 Sink.requests += 1
+                Sink.size += whole - end - 4
                 Sink.ids.add(headers[b"webhook-id"])
                 answer = b"HTTP/1.1 204 No Content\r\n\r\n"
             else:
-                body = json.dumps({"requests": Sink.requests, "ids": len(Sink.ids)}).encode()
+                body = json.dumps({"requests": Sink.requests, "ids": len(Sink.ids), "bytes": Sink.size}).encode()
                 answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-                Sink.requests, Sink.ids = 0, set()
+                Sink.requests, Sink.size, Sink.ids = 0, 0, set()
             asyncio.get_running_loop().call_later(HANGS if hangs else 0, self.transport.write, answer)  # type: ignore[attr-defined]
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from scheduler import logs
 from scheduler.lanes import CAPACITY
-from tests.benchmarks.__main__ import _postgresql, _sink
+from tests.benchmarks.stage import postgresql, sink
 from tests.simulation.figures import KEPT, Ledger, Measured, Spike, load, save
 from tests.simulation.sizes import measure_sizes
 from tests.simulation.spikes import Resting, measure_spike
@@ -29,9 +29,9 @@ from tests.simulation.steps import Sends, measure_steps
 
 def measure(*, rounds: int, due: int, kept: int, path: Path = KEPT) -> Measured:
     """So many rounds of steps and of spikes of ``due``, the sizes of ``kept`` deliveries; medians, in ``path``."""
-    with tempfile.TemporaryDirectory() as folder, _sink() as port, Path(os.devnull).open("w") as nowhere:
+    with tempfile.TemporaryDirectory() as folder, sink() as port, Path(os.devnull).open("w") as nowhere:
         logs.configure(as_json=True, stream=nowhere)
-        urls = {"sqlite": f"sqlite:///{folder}/paperround.db", "postgresql": _postgresql(folder)}
+        urls = {"sqlite": f"sqlite:///{folder}/paperround.db", "postgresql": postgresql(folder)}
         ground = _Ground(urls, port, Path(folder))
         sizes = ground.sizes(kept)
         save([ground.round(number + 1, due, sizes) for number in range(rounds)], path)

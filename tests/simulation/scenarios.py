@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from tests.benchmarks.__main__ import ENDPOINTS
+from tests.benchmarks.stage import ENDPOINTS
 from tests.simulation import assumed
 from tests.simulation.figures import Measured, Spike
 from tests.simulation.pipeline import simulate

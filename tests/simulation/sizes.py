@@ -15,7 +15,7 @@ from scheduler.models import attempts, deliveries, delivery_recipients
 from scheduler.settings import load_settings
 from scheduler.store.claiming import Claimed
 from scheduler.store.recording import Tried
-from tests.benchmarks.__main__ import KEY, _prepare
+from tests.benchmarks.stage import KEY, prepare
 from tests.simulation.figures import Cost, Ledger, Size, Step
 
 OF_DELIVERIES = ("deliveries", "delivery_recipients", "attempts")
@@ -27,7 +27,7 @@ STATISTICS_ARE_KEPT = 2.0
 async def measure_sizes(url: str, count: int, *, folder: Path) -> Ledger:
     """So many deliveries, opened, claimed and recorded as sent to one webhook each; the ledger without its steps."""
     settings = load_settings(database_url=url, secret_key=KEY, allow_hosts="127.0.0.1")
-    await _prepare(settings, count, webhook="http://127.0.0.1:9/hook", folder=folder)
+    await prepare(settings, count, webhook="http://127.0.0.1:9/hook", folder=folder)
     async with opened(settings) as app:
         await _forget(app)
         before = await _counters(app)

@@ -17,7 +17,7 @@ from scheduler.app import App, opened
 from scheduler.models import attempts, deliveries, delivery_recipients, subscriptions
 from scheduler.settings import load_settings
 from scheduler.status import DeliveryStatus
-from tests.benchmarks.__main__ import KEY, _prepare
+from tests.benchmarks.stage import KEY, prepare
 from tests.simulation.figures import Spike
 from tests.simulation.processes import (
     busy_seconds,
@@ -44,7 +44,7 @@ class Resting:
 async def measure_spike(url: str, due: int, processes: int, *, port: int, folder: Path, resting: Resting) -> Spike:
     """Run ``serve`` with so many sending processes in all until everything due has been sent."""
     settings = load_settings(database_url=url, secret_key=KEY, allow_hosts="127.0.0.1")
-    await _prepare(settings, due, webhook=f"http://127.0.0.1:{port}/hook", folder=folder)
+    await prepare(settings, due, webhook=f"http://127.0.0.1:{port}/hook", folder=folder)
     async with opened(settings) as app:
         at = app.clock() + SETTLED
         async with app.database.write() as tx:

@@ -18,7 +18,7 @@ from scheduler.recorder import SIZE, Recorder
 from scheduler.settings import load_settings
 from scheduler.store.claiming import Claimed
 from scheduler.store.recording import Tried
-from tests.benchmarks.__main__ import KEY, _prepare
+from tests.benchmarks.stage import KEY, prepare
 from tests.simulation.figures import Cost, Step
 from tests.simulation.processes import cpu_seconds, postgres_processes, sink_process
 
@@ -95,7 +95,7 @@ async def measure_steps(url: str, *, port: int, folder: Path) -> tuple[dict[str,
     meter: Meter | None = None
     for size in (None, SMALL):
         due = BATCHES * (size or BATCH)
-        await _prepare(settings, due, webhook=f"http://127.0.0.1:{port}/hook", folder=folder)
+        await prepare(settings, due, webhook=f"http://127.0.0.1:{port}/hook", folder=folder)
         async with opened(settings) as app:
             meter = meter or Meter(_database_cpu(app, folder))
             if size is None:
