@@ -104,17 +104,24 @@ async def claim(
     busy: Collection[str],
     room_at: Callable[[str, str], int],
     recipients: int = RECIPIENTS,
+    ids: Sequence[UUID] | None = None,
 ) -> list[Claimed]:
     """Take ready deliveries exclusively, the longest waiting first; nothing that goes to a busy destination.
 
     ``room_at``: how many may go to a destination, by channel kind and its name. Of a delivery to many, so many
     ``recipients`` are taken; the others are ready again when these are recorded. A delivery whose worker died is ready
-    again when its lease has run out; its recipients' lost attempts are recorded as uncertain.
+    again when its lease has run out; its recipients' lost attempts are recorded as uncertain. ``ids``: of these only.
     """
     lease = uuid4()
-    kept_ids = await _take(
-        tx, now=now, limit=limit, until=now + lease_for, lease=lease, run_id=run_id, busy=busy, room_at=room_at
-    )
+    if ids is None:
+        candidates = await _CANDIDATES.ask(tx, now=now, busy=busy, limit=CANDIDATES * limit)
+    else:
+        candidates = await _AMONG.ask(tx, ids=ids, now=now, busy=busy)
+    chosen = _with_room(candidates, limit=limit, room_at=room_at)
+    if not chosen:
+        return []
+    taken = await _TAKEN.ask(tx, ids=chosen, now=now, lease=lease, until=now + lease_for, run_id=run_id)
+    kept_ids = [id_ for (id_,) in taken]
     if not kept_ids:
         return []
     rows = await _CLAIMED.ask(tx, ids=kept_ids)
@@ -225,19 +232,8 @@ def _to_try(row: AnyRow, waiting: Sequence[AnyRow], *, now: datetime) -> tuple[C
 _LEFT_NO_WORD = (RecipientStatus.SENDING, RecipientStatus.PENDING)
 
 
-async def _take(
-    tx: AsyncConnection,
-    *,
-    now: datetime,
-    limit: int,
-    until: datetime,
-    lease: UUID,
-    run_id: str,
-    busy: Collection[str],
-    room_at: Callable[[str, str], int],
-) -> list[Any]:
-    """The ids of what was taken, as the driver keeps them."""
-    candidates = await _CANDIDATES.ask(tx, now=now, busy=busy, limit=CANDIDATES * limit)
+def _with_room(candidates: Sequence[AnyRow], *, limit: int, room_at: Callable[[str, str], int]) -> list[Any]:
+    """The ids, as the driver keeps them, of those that may be taken, in their order."""
     chosen: list[Any] = []
     room: dict[str, int] = {}
     for id_, kind, destination in candidates:
@@ -247,10 +243,7 @@ async def _take(
             chosen.append(id_)
             if len(chosen) == limit:
                 break
-    if not chosen:
-        return []
-    taken = await _TAKEN.ask(tx, ids=chosen, now=now, lease=lease, until=until, run_id=run_id)
-    return [id_ for (id_,) in taken]
+    return chosen
 
 
 _d = deliveries.c
@@ -261,6 +254,14 @@ _CANDIDATES = Prepared(
         .where(STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination))
         .order_by(_d.ready_at)
         .limit(given["limit"])
+    ),
+)
+_AMONG = Prepared(
+    {"ids": Listed(_d.id), "now": _d.ready_at, "busy": Listed(_d.destination)},
+    lambda given: (
+        select(as_kept(_d.id), _d.target_type, _d.destination)
+        .where(given["ids"](_d.id), STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination))
+        .order_by(_d.ready_at)
     ),
 )
 _TAKEN = Prepared(
@@ -406,6 +407,15 @@ async def anything_ready(connection: AsyncConnection, *, now: datetime, busy: Co
     return bool(await _ANY_READY.ask(connection, now=now, busy=busy))
 
 
+async def ready_among(connection: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> list[UUID]:
+    """Which of these may be claimed, wherever they go."""
+    return [id_ for (id_,) in await _READY_AMONG.ask(connection, ids=ids, now=now)]
+
+
+_READY_AMONG = Prepared(
+    {"ids": Listed(_d.id), "now": _d.ready_at},
+    lambda given: select(_d.id).where(given["ids"](_d.id), STARTING, _d.ready_at <= given["now"]),
+)
 _ANY_READY = Prepared(
     {"now": _d.ready_at, "busy": Listed(_d.destination)},
     lambda given: (
