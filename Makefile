@@ -46,6 +46,10 @@ DATABASE ?= sqlite
 crash: $(STAMP) ## Kill it a thousand times and count what was lost (CYCLES=1000 DATABASE=sqlite PARTS=kill)
 	$(BIN)/python -m tests.crash --cycles $(CYCLES) --database $(DATABASE) $(if $(PARTS),--parts $(PARTS))
 
+.PHONY: chaos
+chaos: $(STAMP) ## Kill Celery workers and RabbitMQ again and again, and count what was lost (DELIVERIES=4000)
+	$(BIN)/python -m tests.engines.chaos $(DELIVERIES)
+
 REQUESTS ?= 10000
 .PHONY: api-fuzz
 api-fuzz: $(STAMP) ## Send the API generated requests, and hold its answers against /openapi.json (REQUESTS=10000 DATABASE=sqlite)

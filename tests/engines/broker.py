@@ -100,6 +100,19 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """A Redis of our own, which keeps nothing on disk; its URL."""
+    [port] = _free_ports(1)
+    where = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+    server = subprocess.Popen(["redis-server", *where, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL)
+    try:
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
 def broker(folder: Path) -> Iterator[Broker]:
     """A running one; gone at the end."""
     started = Broker(folder)

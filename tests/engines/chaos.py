@@ -26,9 +26,9 @@ WORKERS = 2
 DROPPED = 0.05
 """Of all messages, those that never reach the broker."""
 LEASE = 5
-WORKER_LIVES = (4.0, 12.0)
+WORKER_LIVES = (7.0, 16.0)
 """Seconds from a worker's start to its death: the first of them go by before it sends."""
-BROKER_LIVES = (8.0, 16.0)
+BROKER_LIVES = (12.0, 24.0)
 PATIENCE = 900.0
 
 

@@ -135,7 +135,7 @@ class Stage:
         return await self.ground.unfinished(system_clock())
 
     async def is_finished(self) -> bool:
-        return await self.unfinished() == 0 and system_clock() > max(self.ground.plan.values())
+        return system_clock() > max(self.ground.plan.values()) and await self.unfinished() == 0
 
     async def has_sent(self, count: int) -> bool:
         """Whether the receiver has seen so many requests."""

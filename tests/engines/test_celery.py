@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ import pytest
 import pytest_asyncio
 
 from scheduler.engines.base import Engine
+from scheduler.engines.celery_app import celery_app
 from tests.conftest import _postgres_database
 from tests.crash.ground import prepared
 from tests.crash.ledger import Verdict, judge
 from tests.crash.processes import seeded
-from tests.engines.broker import Broker
+from tests.engines.broker import Broker, redis
 from tests.engines.stage import Dropping, Stage, Worker, drive, staged, waiting
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -130,6 +132,21 @@ async def test_sigterm_lets_sends_end_and_gives_back_the_rest(stage: Stage, work
     assert left > 0
     assert (await verdict(stage)).violations == []
     assert sorted(Counter(stage.keys()).values()) == [1] * 200
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed: apt-get install redis-server")
+async def test_redis_can_be_the_broker_and_what_it_forgets_is_swept(stage: Stage, tmp_path: Path) -> None:
+    with redis(tmp_path) as url:
+        on_redis = staged(stage.ground, url)
+        await on_redis.plant(20)
+        async with on_redis.planner() as planner:
+            await drive(planner, lambda: on_redis.has_opened(20))
+            celery_app(url, lease_seconds=2).control.purge()  # what it has taken, it has forgotten
+            async with on_redis.worker():
+                await drive(planner, on_redis.is_finished)
+
+    assert (await verdict(stage)).violations == []
+    assert sorted(Counter(stage.keys()).values()) == [1] * 20
 
 
 async def test_a_worker_whose_settings_do_not_fit_says_so_in_one_line(stage: Stage) -> None:
