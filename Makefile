@@ -57,6 +57,10 @@ crash: $(STAMP) ## Kill it a thousand times and count what was lost (CYCLES=1000
 recurrence-long: $(STAMP) ## Hold 100,000 random rules each at 20 moments and more, against plain dateutil (hours)
 	$(BIN)/pytest tests/scheduler/test_recurrence_properties.py -n $(WORKERS) --hypothesis-profile=long
 
+.PHONY: chaos
+chaos: $(STAMP) ## Kill Celery workers and RabbitMQ again and again, and count what was lost (DELIVERIES=4000)
+	$(BIN)/python -m tests.engines.chaos $(DELIVERIES)
+
 REQUESTS ?= 10000
 .PHONY: api-fuzz
 api-fuzz: $(STAMP) ## Send the API generated requests, and hold its answers against /openapi.json (REQUESTS=10000 DATABASE=sqlite)

@@ -29,6 +29,8 @@ from scheduler.consequences import Consequences
 from scheduler.content import Content, Shown
 from scheduler.db import Database, make_folder_of, one_at_a_time
 from scheduler.delivery import Runner, Worker
+from scheduler.engines.base import Engine
+from scheduler.engines.planning import Planner
 from scheduler.errors import ConfigurationError, InvalidField
 from scheduler.exporting import Exporting
 from scheduler.keys import Keys
@@ -122,19 +124,32 @@ class App:
         ``due_clock`` decides what is due, if not the present; one that only rehearses keeps nothing of what it shows,
         and asks no model about it.
         """
+        lanes = Lanes(rules=rules_with(email_a_second=self.settings.email_a_second))
+        return Runner(self._worker(due_clock=due_clock or self.clock, asks=not rehearses), lanes=lanes)
+
+    def planner(self) -> Runner:
+        """What `serve` drives: a worker that sends, or, with another engine than the embedded, one that dispatches.
+
+        Raises :class:`ConfigurationError` when the engine is not installed.
+        """
+        engine = _engine(self.settings)
+        if engine is None:
+            return self.runner()
+        return Planner(self._worker(due_clock=self.clock, asks=True), engine)
+
+    def _worker(self, *, due_clock: Clock, asks: bool) -> Worker:
         run_id = f"paperround-{uuid4()}"
-        worker = Worker(
+        return Worker(
             database=self.database,
-            content=Content(self.database, self.box, self.clock, pictures=self.pictures, keeps=not rehearses),
-            outlet=_Outlet(self, asks=not rehearses),
+            content=Content(self.database, self.box, self.clock, pictures=self.pictures, keeps=asks),
+            outlet=_Outlet(self, asks=asks),
             clock=self.clock,
-            due_clock=due_clock or self.clock,
+            due_clock=due_clock,
             installation=self.installation,
             consequences=Consequences(self.installation, run_id, destination("email", [])),
             run_id=run_id,
             lease=timedelta(seconds=self.settings.lease_seconds),
         )
-        return Runner(worker, lanes=Lanes(rules=rules_with(email_a_second=self.settings.email_a_second)))
 
 
 async def _verify(url: URL, installation: UUID, *, now: datetime) -> None:
@@ -373,6 +388,20 @@ def _channels(settings: Settings) -> Channels:
         policy=OutboundPolicy(allow_hosts=settings.allow_hosts),
         slack_api_url=settings.slack_api_url,
     )
+
+
+def _engine(settings: Settings) -> Engine | None:
+    """What carries deliveries to workers elsewhere; None: this process sends them itself."""
+    if settings.engine == "embedded":
+        return None
+    try:
+        from scheduler.engines.celery_app import celery_app  # noqa: PLC0415 - an extra, for who has chosen it
+        from scheduler.engines.celery_engine import CeleryEngine  # noqa: PLC0415
+    except ImportError:
+        raise ConfigurationError(
+            "PAPERROUND_ENGINE: Celery is not installed; pip install 'paperround[celery]', or leave the engine embedded"
+        ) from None
+    return CeleryEngine(celery_app(settings.broker_url.get_secret_value(), lease_seconds=settings.lease_seconds))
 
 
 def _summary_rules(settings: Settings) -> SummaryRules:

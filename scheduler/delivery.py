@@ -52,6 +52,8 @@ CLAIM = 500
 """Deliveries taken in one transaction."""
 OPENED_WITHIN = timedelta(minutes=5)
 """What is due is opened within this, however much is being sent: well before it counts as late."""
+HELD_SECONDS = 0.1
+"""What an engine brought, and a busy destination keeps from being claimed, is looked at again after this."""
 LONGEST_BACKLOG = timedelta(hours=2)
 """A longer one starts with the others: 720,000 deliveries are enough to be slow with."""
 RENEWALS = 3
@@ -232,10 +234,15 @@ class Runner:
 
     # ── claim ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def claim(self) -> list[Claimed]:
-        """Take ready deliveries under a lease: none while stopping, or while both hands are full."""
+    async def claim(self, *, ids: Sequence[UUID] | None = None, run_id: str | None = None) -> list[Claimed]:
+        """Take ready deliveries under a lease: none while stopping, or while both hands are full.
+
+        ``ids``: of these only, which were ready a moment ago; ``run_id``: the engine's own, which brought them.
+        """
         room = min(CLAIM, self.lanes.room())
-        if self.stopping or room <= 0 or self._held_claims > self._seconds() or not await self.anything_ready():
+        if self.stopping or room <= 0 or self._held_claims > self._seconds():
+            return []
+        if ids is None and not await self.anything_ready():
             return []
         asked = self._seconds()
         async with self.work.database.write() as tx:
@@ -248,10 +255,11 @@ class Runner:
                 now=self.work.clock(),
                 limit=room,
                 lease_for=self.work.lease,
-                run_id=self.work.run_id,
+                run_id=run_id or self.work.run_id,
                 busy=self.lanes.busy(),
                 room_at=self.lanes.room_at,
                 pace=self.lanes.pace,
+                ids=ids,
             )
 
     def hold_claims(self, span: timedelta) -> None:
@@ -268,14 +276,40 @@ class Runner:
         async with self.work.database.read() as connection:
             return await claiming.anything_ready(connection, now=self.work.clock(), busy=self.lanes.busy())
 
-    def start(self, batch: Sequence[Claimed]) -> None:
+    def start(self, batch: Sequence[Claimed]) -> set[asyncio.Task[None]]:
         """Let each claimed delivery go its way; :meth:`deliver` says which."""
+        started = set()
         for claimed in batch:
             self.lanes.hold(claimed.target.kind, claimed.target.destination)
             self._in_hand[claimed.id] = claimed.lease
             send = asyncio.create_task(self.deliver(claimed))
             self._sends.add(send)
+            started.add(send)
             send.add_done_callback(self._ended)
+        return started
+
+    async def execute(self, ids: Sequence[UUID], *, run_id: str) -> None:
+        """What an engine's message asks for: claim those that are ready, send and record, until none of them is.
+
+        What somebody else has, what is over and what is ready later is left out: a message that comes again costs one
+        look. What has to be retried later is not waited for.
+        """
+        sends: set[asyncio.Task[None]] = set()
+        while (ready := await self.ready_among(ids)) or sends:
+            if ready:
+                sends |= self.start(await self.claim(ids=ready, run_id=run_id))
+            if sends:
+                timeout = HELD_SECONDS if ready else None
+                _, sends = await asyncio.wait(sends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(HELD_SECONDS)  # other messages' deliveries are on their way to the same destination
+
+    async def ready_among(self, ids: Sequence[UUID]) -> list[UUID]:
+        """Which of these may be claimed now; none while stopping."""
+        if self.stopping:
+            return []
+        async with self.work.database.read() as connection:
+            return await claiming.ready_among(connection, ids, now=self.work.clock())
 
     def _ended(self, send: asyncio.Task[None]) -> None:
         self._sends.discard(send)

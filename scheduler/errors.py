@@ -8,6 +8,7 @@ PaperroundError
 ├── QuotaExceeded       the organisation has used up what it may have
 ├── ConfigurationError  settings, secret key, schema version
 ├── DatabaseUnavailable the database did not answer
+├── BrokerUnavailable   the engine's broker did not take a message
 └── NotDrawn            a picture could not be drawn (scheduler/pictures.py)
 """
 
@@ -53,3 +54,7 @@ class ConfigurationError(PaperroundError):
 
 class DatabaseUnavailable(PaperroundError):
     """The database did not answer; the text says which database and what to check."""
+
+
+class BrokerUnavailable(PaperroundError):
+    """The engine's broker did not take a message; the text says what to check."""

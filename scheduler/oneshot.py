@@ -30,7 +30,7 @@ async def run_due(runner: Runner, *, limit: int | None = None, patience: timedel
     flight finish first, and what was not started is given back.
     """
     await runner.renew_leases()
-    renewing = asyncio.create_task(_keep_leases(runner))
+    renewing = asyncio.create_task(keep_leases(runner))
     try:
         with _stopping_at_signals(runner):
             while not runner.stopping:
@@ -45,7 +45,8 @@ async def run_due(runner: Runner, *, limit: int | None = None, patience: timedel
         renewing.cancel()
 
 
-async def _keep_leases(runner: Runner) -> None:
+async def keep_leases(runner: Runner) -> None:
+    """Renew again and again, until cancelled: for whoever drives a runner without a daemon."""
     while True:
         await asyncio.sleep(runner.renewal.total_seconds())
         try:

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from scheduler.api.serving import add_api
 from scheduler.app import App
 from scheduler.daemon import Daemon
+from scheduler.engines.planning import Planner
 from scheduler.errors import ConfigurationError
 from scheduler.mcp.door import add_mcp
 from scheduler.metrics import Metrics
@@ -39,9 +40,15 @@ async def serve_until_stopped(
     app: App, *, host: str, port: int, workers: int, notify: Callable[[str], object], watchdog: timedelta | None
 ) -> None:
     """Listen, tick, and stop in order: the ticks and the sending processes first, then the web server."""
+    planner = app.planner()
+    if workers and isinstance(planner, Planner):
+        raise ConfigurationError(
+            "--workers starts sending processes of the embedded engine; with PAPERROUND_ENGINE=celery start them with "
+            "`celery --app scheduler.engines.celery_worker worker --pool threads`"
+        )
     sending = Workers(workers)
     daemon = Daemon(
-        app.runner(),
+        planner,
         database=app.database,
         clock=app.clock,
         notify=notify,
@@ -50,7 +57,9 @@ async def serve_until_stopped(
         verify=app.verify_daily,
         on_set_back=app.follow_clock,
     )
-    web = all_pages(app, is_alive=daemon.is_alive)
+    web = all_pages(
+        app, is_alive=daemon.is_alive, trouble=lambda: planner.trouble if isinstance(planner, Planner) else None
+    )
     with _listening(host, port) as listener:
         server = _Server(
             uvicorn.Config(
@@ -79,10 +88,14 @@ async def serve_until_stopped(
             await answering
 
 
-def all_pages(app: App, *, is_alive: Callable[[], Awaitable[bool]]) -> FastAPI:
+def all_pages(
+    app: App, *, is_alive: Callable[[], Awaitable[bool]], trouble: Callable[[], str | None] = lambda: None
+) -> FastAPI:
     """Everything that the service answers over HTTP."""
     metrics = Metrics(app.database, app.clock)
-    web = web_app(subscriptions=app.subscriptions, links=app.links, is_alive=is_alive, metrics=metrics.page)
+    web = web_app(
+        subscriptions=app.subscriptions, links=app.links, is_alive=is_alive, metrics=metrics.page, trouble=trouble
+    )
     add_shared_pages(web, app.visits, base_url=app.settings.base_url)
     add_api(web, app)
     add_mcp(web, app)

@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -32,6 +33,7 @@ from scheduler.recurrence import zone
 
 PREFIX = "PAPERROUND_"
 DEFAULT_SMTP_URL = "file:outbox"
+BROKERS = ("amqp", "amqps", "redis", "rediss")
 
 
 class _FileSource(PydanticBaseSettingsSource):
@@ -128,7 +130,14 @@ class Settings(BaseSettings):
         ge=0,
         description="How many subscriptions of an organisation may have a summary; unset: any number.",
     )
-    engine: Literal["embedded"] = Field(default="embedded", description="What carries deliveries to their workers.")
+    engine: Literal["embedded", "celery"] = Field(
+        default="embedded",
+        description="What carries deliveries to their workers: the service itself, or Celery (on PostgreSQL only).",
+    )
+    broker_url: SecretStr = Field(
+        default=SecretStr("amqp://guest@localhost//"),
+        description="With `celery`: `amqp://user:password@host/vhost` (RabbitMQ, also `amqps`), or `redis://…`.",
+    )
 
     @field_validator("allow_hosts", mode="before")
     @classmethod
@@ -153,6 +162,31 @@ class Settings(BaseSettings):
             raise ValueError(
                 "not a database URL; write sqlite:///FILE or postgresql://user:password@host/name"
             ) from None
+        return value
+
+    @field_validator("engine")
+    @classmethod
+    def _fits_the_database(cls, value: str, info: ValidationInfo) -> str:
+        database: SecretStr | None = info.data.get("database_url")  # None: that problem is told already
+        if value != "embedded" and database is not None and database.get_secret_value().startswith("sqlite"):
+            raise ValueError(
+                f"{value} needs PostgreSQL, which several machines can share: set PAPERROUND_DATABASE_URL to "
+                "postgresql://user:password@host/name, or leave the engine embedded"
+            )
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            fits = parts.scheme in BROKERS and (parts.port is None or parts.port > 0)
+        except ValueError:  # its text may be the password
+            fits = False
+        if not fits:
+            raise ValueError(
+                "not a broker's URL; write amqp://user:password@host/vhost (RabbitMQ) or redis://:password@host/0"
+            )
         return value
 
     @field_validator("smtp_url")

@@ -120,13 +120,14 @@ async def claim(
     room_at: Callable[[str, str], int],
     pace: Pace | None,
     recipients: int = RECIPIENTS,
+    ids: Sequence[UUID] | None = None,
 ) -> list[Claimed]:
     """Take ready deliveries exclusively, the longest waiting first; nothing that goes to a busy destination.
 
     ``room_at``: how many may go to a destination, by channel kind and its name; ``pace``: how far apart (None: no slot
     is waited for, or taken). Of a delivery to many, so many ``recipients`` are taken; the others are ready again when
     these are recorded. A delivery whose worker died is ready again when its lease has run out; its recipients' lost
-    attempts are recorded as uncertain.
+    attempts are recorded as uncertain. ``ids``: of these deliveries only.
     """
     lease = uuid4()
     kept_ids = await _take(
@@ -139,6 +140,7 @@ async def claim(
         busy=busy,
         room_at=room_at,
         pace=pace,
+        ids=ids,
     )
     if not kept_ids:
         return []
@@ -274,25 +276,37 @@ async def _take(
     busy: Collection[str],
     room_at: Callable[[str, str], int],
     pace: Pace | None,
+    ids: Sequence[UUID] | None,
 ) -> list[Any]:
     """The ids of what was taken, as the driver keeps them."""
-    slots_by = now if pace is not None else LAST_INSTANT
-    asked = {"now": now, "busy": busy, "slots_by": slots_by, "limit": CANDIDATES * limit}
-    first = await _SOMEBODY_WAITS.ask(tx, **asked)
-    chosen: list[Any] = []
+    asked = {"now": now, "busy": busy, "slots_by": now if pace is not None else LAST_INSTANT}
+    if ids is not None:
+        candidates = await _AMONG.ask(tx, **asked, ids=ids)
+    else:
+        first = await _SOMEBODY_WAITS.ask(tx, **asked, limit=CANDIDATES * limit)
+        candidates = [*dict.fromkeys([*first, *await _CANDIDATES.ask(tx, **asked, limit=CANDIDATES * limit)])]
+    chosen = _with_room(candidates, limit=limit, room_at=room_at)
+    kept_ids = await _with_slots(tx, chosen, pace, now=now) if pace is not None else [id_ for id_, _, _ in chosen]
+    if not kept_ids:
+        return []
+    taken = await _TAKEN.ask(tx, ids=kept_ids, now=now, lease=lease, until=until, run_id=run_id)
+    return [id_ for (id_,) in taken]
+
+
+def _with_room(
+    candidates: Sequence[AnyRow], *, limit: int, room_at: Callable[[str, str], int]
+) -> list[tuple[Any, str, str]]:
+    """Those that may be taken, in their order; ids as the driver keeps them."""
+    chosen: list[tuple[Any, str, str]] = []
     room: dict[str, int] = {}
-    for id_, kind, destination in dict.fromkeys([*first, *await _CANDIDATES.ask(tx, **asked)]):
+    for id_, kind, destination in candidates:
         left = room[destination] if destination in room else room_at(kind, destination)
         room[destination] = left - 1
         if left > 0:
             chosen.append((id_, kind, destination))
             if len(chosen) == limit:
                 break
-    ids = await _with_slots(tx, chosen, pace, now=now) if pace is not None else [id_ for id_, _, _ in chosen]
-    if not ids:
-        return []
-    taken = await _TAKEN.ask(tx, ids=ids, now=now, lease=lease, until=until, run_id=run_id)
-    return [id_ for (id_,) in taken]
+    return chosen
 
 
 async def _with_slots(
@@ -307,11 +321,10 @@ async def _with_slots(
 
 
 _d = deliveries.c
-_CLAIMABLE: Mapping[str, Parameter | Listed] = {
+_CLAIMABLE: dict[str, Parameter | Listed] = {
     "now": _d.ready_at,
     "busy": Listed(_d.destination),
     "slots_by": _d.ready_at,
-    "limit": _of.position,
 }
 
 
@@ -320,12 +333,15 @@ def _candidates(given: Values) -> Select[Any]:
         select(as_kept(_d.id), _d.target_type, _d.destination)
         .where(STARTING, _d.ready_at <= given["now"], ~given["busy"](_d.destination), slots.is_open(given["slots_by"]))
         .order_by(_d.ready_at)
-        .limit(given["limit"])
     )
 
 
-_CANDIDATES = Prepared(_CLAIMABLE, _candidates)
-_SOMEBODY_WAITS = Prepared(_CLAIMABLE, lambda given: _candidates(given).where(INTERACTIVE))
+_AMONG = Prepared(_CLAIMABLE | {"ids": Listed(_d.id)}, lambda given: _candidates(given).where(given["ids"](_d.id)))
+_CANDIDATES = Prepared(_CLAIMABLE | {"limit": _of.position}, lambda given: _candidates(given).limit(given["limit"]))
+_SOMEBODY_WAITS = Prepared(
+    _CLAIMABLE | {"limit": _of.position},
+    lambda given: _candidates(given).where(INTERACTIVE).limit(given["limit"]),
+)
 """Tests, first messages, resends: whoever asked for them looks on; they go before all that is ready."""
 _TAKEN = Prepared(
     {
@@ -478,6 +494,15 @@ async def anything_ready(connection: AsyncConnection, *, now: datetime, busy: Co
     return bool(await _ANY_READY.ask(connection, now=now, busy=busy))
 
 
+async def ready_among(connection: AsyncConnection, ids: Sequence[UUID], *, now: datetime) -> list[UUID]:
+    """Which of these may be claimed, wherever they go."""
+    return [id_ for (id_,) in await _READY_AMONG.ask(connection, ids=ids, now=now)]
+
+
+_READY_AMONG = Prepared(
+    {"ids": Listed(_d.id), "now": _d.ready_at},
+    lambda given: select(_d.id).where(given["ids"](_d.id), STARTING, _d.ready_at <= given["now"]),
+)
 _ANY_READY = Prepared(
     {"now": _d.ready_at, "busy": Listed(_d.destination)},
     lambda given: (

@@ -30,8 +30,12 @@ def web_app(
     links: UnsubscribeLinks,
     is_alive: Callable[[], Awaitable[bool]],
     metrics: Callable[[], Awaitable[bytes]],
+    trouble: Callable[[], str | None] = lambda: None,
 ) -> FastAPI:
-    """``/unsubscribe/{token}``, ``/healthz`` (the process), ``/readyz`` (ticks and database) and ``/metrics``."""
+    """``/unsubscribe/{token}``, ``/healthz`` (the process), ``/readyz`` (ticks and database) and ``/metrics``.
+
+    ``trouble``: what holds up the sends although ticks go on, for ``/readyz`` to say: no reason to be replaced.
+    """
     web = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
 
     @web.get("/healthz")
@@ -40,7 +44,10 @@ def web_app(
 
     @web.get("/readyz")
     async def readyz() -> PlainTextResponse:
-        return PlainTextResponse("ok\n") if await is_alive() else PlainTextResponse("not ticking\n", status_code=503)
+        if not await is_alive():
+            return PlainTextResponse("not ticking\n", status_code=503)
+        said = trouble()
+        return PlainTextResponse("ok\n" if said is None else f"ok, but {said}\n")
 
     @web.get("/metrics")
     async def figures() -> Response:

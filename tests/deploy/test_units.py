@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-SERVICES = [DEPLOY / "paperround.service", DEPLOY / "paperround-run-due.service"]
+WORKER = DEPLOY / "paperround-worker.service"
+SERVICES = [DEPLOY / "paperround.service", DEPLOY / "paperround-run-due.service", WORKER]
 UNITS = [*SERVICES, DEPLOY / "paperround-run-due.timer"]
 HIGHEST_EXPOSURE = 2.5
 
@@ -49,10 +50,15 @@ def test_systemd_finds_little_exposed(unit: Path) -> None:
 @needs_systemd
 def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     binary = tmp_path / "paperround"
-    binary.touch(mode=0o755)
+    celery = tmp_path / "celery"
+    for each in (binary, celery):
+        each.touch(mode=0o755)
     for unit in UNITS:
         text = unit.read_text(encoding="utf-8")
-        (tmp_path / unit.name).write_text(text.replace("/opt/paperround/bin/paperround", str(binary)), encoding="utf-8")
+        text = text.replace("/opt/paperround/bin/paperround", str(binary)).replace(
+            "/opt/paperround/bin/celery", str(celery)
+        )
+        (tmp_path / unit.name).write_text(text, encoding="utf-8")
 
     verified = subprocess.run(
         ["systemd-analyze", "verify", *(str(tmp_path / unit.name) for unit in UNITS)],
@@ -64,14 +70,14 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
 
 
-def test_both_services_live_in_the_same_sandbox() -> None:
-    first, second = map(sandbox, SERVICES)
+def test_all_services_live_in_the_same_sandbox() -> None:
+    first, *others = map(sandbox, SERVICES)
 
-    assert first == second
+    assert others == [first] * 2
     assert len(first) > 20
 
 
-def test_both_services_share_their_files_and_settings() -> None:
+def test_all_services_share_their_files_and_settings() -> None:
     shared = [
         "DynamicUser",
         "User",
@@ -81,9 +87,9 @@ def test_both_services_share_their_files_and_settings() -> None:
         "UMask",
         "EnvironmentFile",
     ]
-    first, second = map(settings, SERVICES)
+    first, *others = ({name: settings(each)[name] for name in shared} for each in SERVICES)
 
-    assert {name: first[name] for name in shared} == {name: second[name] for name in shared}
+    assert others == [first] * 2
 
 
 def test_the_chart_renderer_may_compile() -> None:

@@ -28,9 +28,10 @@ def problem_of(**overrides: object) -> str:
 
 
 def test_without_any_setting_it_runs_on_this_machine() -> None:
+    secret = {"database_url", "smtp_url", "broker_url"}
     settings = load_settings()
 
-    assert {name: str(value) for name, value in settings.model_dump(exclude={"database_url", "smtp_url"}).items()} == {
+    assert {name: str(value) for name, value in settings.model_dump(exclude=secret).items()} == {
         "base_url": "http://127.0.0.1:8420",
         "timezone": "UTC",
         "email_from": "Paperround <paperround@localhost>",
@@ -48,6 +49,7 @@ def test_without_any_setting_it_runs_on_this_machine() -> None:
         "engine": "embedded",
     }
     assert settings.database_url.get_secret_value() == "sqlite:///paperround.db"
+    assert settings.broker_url.get_secret_value() == "amqp://guest@localhost//"
 
 
 def test_the_environment_goes_before_the_file_and_the_file_before_defaults(
@@ -112,6 +114,7 @@ def test_every_problem_is_told_at_once_each_with_its_variable(monkeypatch: pytes
         "SUMMARY_URL": "model.example/v1",
         "SUMMARY_LIMIT": "-1",
         "ENGINE": "steam",
+        "BROKER_URL": "pigeon://loft",
     }.items():
         monkeypatch.setenv(f"PAPERROUND_{name}", value)
 
@@ -126,8 +129,15 @@ def test_every_problem_is_told_at_once_each_with_its_variable(monkeypatch: pytes
         "summary_url",
         "summary_limit",
         "engine",
+        "broker_url",
     ]
     assert "Value error" not in told
+
+
+def test_an_engine_for_several_machines_needs_a_database_for_several_machines() -> None:
+    assert problem_of(engine="celery").startswith("PAPERROUND_ENGINE: celery needs PostgreSQL")
+
+    assert load_settings(engine="celery", database_url="postgresql://user@host/name").engine == "celery"
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
@@ -146,6 +156,8 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         ("smtp_url", "smtp://user:pa55word@mail.example?starttls=maybe"),
         ("summary_url", "https://user:pa55word@model.example/v1"),
         ("summary_key", "pa55word\npa55word"),
+        ("broker_url", "http://user:pa55word@broker.example"),
+        ("broker_url", "amqp://user:pa55word@broker.example:notaport//"),
     ],
 )
 def test_no_problem_repeats_a_password(variable: str, value: str) -> None:
