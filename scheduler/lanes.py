@@ -22,18 +22,16 @@ class Rule:
 
     at_once: int
     apart: timedelta = timedelta(0)
-    at_first: int | None = None
-    """At once until it has answered, where that is not as many as later."""
+    few: int | None = None
+    """At once to one that is new, or slow, where there are so many destinations that these have to share."""
 
     def now(self, slow: bool | None) -> int:
         """At once, to one that was slow the last time (None: nobody knows)."""
-        if slow is None:
-            return self.at_once if self.at_first is None else self.at_first
-        return 1 if slow else self.at_once
+        return self.at_once if self.few is None or slow is False else self.few
 
 
 RULES: Mapping[str, Rule] = {
-    "webhook": Rule(at_once=8, at_first=2),
+    "webhook": Rule(at_once=8, few=2),
     "email": Rule(at_once=16),  # deliveries, two recipients of each; all of them go to the one mail server
     # https://docs.slack.dev/apis/web-api/rate-limits: one message a second a channel, short bursts allowed
     "slack": Rule(at_once=1, apart=timedelta(seconds=1)),
@@ -155,6 +153,9 @@ class Lanes:
                 self._remember(destination, slow=_seconds() - began > SLOW)
 
     def _remember(self, destination: str, *, slow: bool) -> None:
+        lane = self._lanes.get(destination)
+        if lane is None or lane.rule.few is None:
+            return
         self._slow[destination] = slow
         self._slow.move_to_end(destination)
         if len(self._slow) > KNOWN:
