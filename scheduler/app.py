@@ -397,11 +397,13 @@ def _engine(settings: Settings) -> Engine | None:
     try:
         from scheduler.engines.celery_app import celery_app  # noqa: PLC0415 - an extra, for who has chosen it
         from scheduler.engines.celery_engine import CeleryEngine  # noqa: PLC0415
+
+        return CeleryEngine(celery_app(settings.broker_url.get_secret_value(), lease_seconds=settings.lease_seconds))
     except ImportError:
         raise ConfigurationError(
-            "PAPERROUND_ENGINE: Celery is not installed; pip install 'paperround[celery]', or leave the engine embedded"
+            "PAPERROUND_ENGINE: Celery, or its client for this broker, is not installed; pip install "
+            "'paperround[celery]' (with Redis 'paperround[redis]'), or leave the engine embedded"
         ) from None
-    return CeleryEngine(celery_app(settings.broker_url.get_secret_value(), lease_seconds=settings.lease_seconds))
 
 
 def _summary_rules(settings: Settings) -> SummaryRules:

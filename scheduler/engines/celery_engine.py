@@ -23,10 +23,15 @@ class CeleryEngine:
     """One connection, in a thread of its own: Celery's publishing blocks."""
 
     def __init__(self, app: Celery) -> None:
+        """Raises ``ImportError`` when the client of this kind of broker is not installed; asks nobody anything yet."""
         self._app = app
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
         self._connection: Connection | None = None
         self._producer: Producer | None = None
+        broker = app.connection_for_write()
+        self._problems = (*broker.connection_errors, *broker.channel_errors, KombuError, OSError)
+        confirms = broker.transport.driver_type == "amqp"
+        self._options = {"confirm_timeout": CONNECT_SECONDS} if confirms else {}
 
     async def dispatch(self, ids: Sequence[UUID]) -> None:
         """See :class:`~scheduler.engines.base.Engine`."""
@@ -40,38 +45,32 @@ class CeleryEngine:
         self._thread.shutdown(wait=False)
 
     def _publish_all(self, messages: Sequence[Sequence[str]]) -> None:
-        with self._app.connection_for_write() as known:
-            problems = (*known.connection_errors, *known.channel_errors, KombuError, OSError)
         for ids in messages:
             try:
                 self._publish(ids)
-            except problems:
-                self._let_go()  # one that was not used for a while may be dead: the broker was started anew
-                try:
-                    self._publish(ids)
-                except problems as problem:
-                    self._let_go()
-                    raise BrokerUnavailable(
-                        f"the broker does not take messages ({first_line(problem)}); is it running, and is "
-                        "PAPERROUND_BROKER_URL its address?"
-                    ) from None
+            except self._problems:
+                self._let_go()  # it may only have been this connection: unused for a while, or the broker started anew
+                self._publish_anew(ids)
+
+    def _publish_anew(self, ids: Sequence[str]) -> None:
+        try:
+            self._publish(ids)
+        except self._problems as problem:
+            self._let_go()
+            raise BrokerUnavailable(
+                f"the broker does not take messages ({first_line(problem)}); is it running, and is "
+                "PAPERROUND_BROKER_URL its address?"
+            ) from None
 
     def _publish(self, ids: Sequence[str]) -> None:
         if self._producer is None:
             self._connection = self._app.connection_for_write(heartbeat=0)  # nobody is here to answer them
             self._connection.connect()
             self._producer = self._app.amqp.Producer(self._connection, auto_declare=False)
-        options = (
-            {} if self._connection is None or not _confirms(self._connection) else {"confirm_timeout": CONNECT_SECONDS}
-        )
-        self._app.send_task(EXECUTE, args=[ids], producer=self._producer, retry=False, **options)
+        self._app.send_task(EXECUTE, args=[ids], producer=self._producer, retry=False, **self._options)
 
     def _let_go(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
-            with suppress(Exception):  # it may be dead
+            with suppress(*self._problems):  # it may be dead
                 connection.release()  # type: ignore[no-untyped-call]
-
-
-def _confirms(connection: Connection) -> bool:
-    return bool(connection.transport.driver_type == "amqp")

@@ -25,7 +25,7 @@ from scheduler.app import opened
 from scheduler.db import first_line
 from scheduler.delivery import Runner
 from scheduler.engines.celery_app import EXECUTE, celery_app
-from scheduler.errors import PaperroundError
+from scheduler.errors import DatabaseUnavailable, PaperroundError
 from scheduler.oneshot import GRACE, keep_leases
 from scheduler.settings import Settings, load_settings
 
@@ -74,7 +74,7 @@ class Hands:
         self._stopping = False
 
     def look_before_start(self, **_: Any) -> None:
-        """Settings, key and schema, before the first message; what does not fit is one line and exit 2."""
+        """Key, schema and whose ledger it is, before the first message: what does not fit is one line and the end."""
         try:
             asyncio.run(self._look())
         except PaperroundError as problem:
@@ -142,5 +142,6 @@ def _log(**_: Any) -> None:
 
 
 def _give_up(problem: PaperroundError) -> Any:
+    """2: a mistake, which starting again does not mend; 1: a database that is away, which it does."""
     print(f"paperround: {problem}", file=sys.stderr)
-    raise SystemExit(2) from None
+    raise SystemExit(1 if isinstance(problem, DatabaseUnavailable) else 2) from None

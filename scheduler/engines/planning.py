@@ -22,8 +22,8 @@ from scheduler.store.dispatching import Span
 
 log = structlog.get_logger()
 
-AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (0, 5, 15, 35, 75, 155, 315))
-"""How long after it became ready a delivery is dispatched: at once, then in doubling pauses."""
+AGAIN_AFTER = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 35, 75, 155, 315))
+"""How long after it became ready a delivery is dispatched again: the pauses double."""
 AFTERWARDS = timedelta(minutes=5)
 """The longest pause."""
 OVERLAP = timedelta(seconds=2)
@@ -39,33 +39,34 @@ class Looks:
 
     def __init__(self) -> None:
         self._last: datetime | None = None
+        self._began = LONG_AGO
+        self._again: list[Span] = []
         self._lately: dict[UUID, datetime] = {}
 
     def spans(self, now: datetime) -> list[Span]:
         """Half-open spans of ``ready_at``, (after, until]; at the first look and after a leap back: all until now."""
-        last = self._last
+        last, self._began = self._last, now
         if last is None or last > now:
             return [(LONG_AGO, now)]
-        first, *later = AGAIN_AFTER
-        spans = [(last - first - OVERLAP, now - first), *((last - pause, now - pause) for pause in later)]
+        self._again = [(last - pause, now - pause) for pause in AGAIN_AFTER]
         if _fives(last) != _fives(now):
-            spans.append((LONG_AGO, last - AGAIN_AFTER[-1]))
-        return spans
+            self._again.append((LONG_AGO, last - AGAIN_AFTER[-1]))
+        return [(last - OVERLAP, now), *self._again]
 
     def is_new(self, id_: UUID, ready_at: datetime) -> bool:
-        """Not what the overlap shows once more."""
-        return self._lately.get(id_) != ready_at
+        """Not what only the overlap shows once more."""
+        return self._lately.get(id_) != ready_at or any(after < ready_at <= until for after, until in self._again)
 
     def seen(self, id_: UUID, ready_at: datetime) -> None:
         """It was dispatched by this look."""
-        self._lately[id_] = ready_at
+        if ready_at > self._began - OVERLAP:
+            self._lately[id_] = ready_at
 
     def ended(self, now: datetime) -> None:
         """All of a look's were dispatched; the next one goes on from here."""
         self._last = now
-        self._lately = {
-            id_: at for id_, at in self._lately.items() if at > now - OVERLAP
-        }  # as far as it is shown again
+        shown_again_from = now - OVERLAP
+        self._lately = {id_: at for id_, at in self._lately.items() if at > shown_again_from}
 
     def failed(self) -> None:
         """What was dispatched lately may be lost, too: the next look starts from the beginning."""

@@ -1,6 +1,6 @@
 """Deliveries a second with Celery on RabbitMQ and two workers: signed webhooks to a sink, the ledger written.
 
-``python -m tests.engines.rate [10000]``
+``python -m tests.engines.rate [10000]``; beside it, in the same run, the embedded engine with two processes.
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ ENDPOINTS = 200
 AHEAD_SECONDS = 8
 """Until the occurrence: the rows are written by then."""
 ROUNDS = 3
-"""The first one warms the workers up, and does not count."""
 PATIENCE = 300.0
 
 
 async def main(count: int) -> None:
-    """Print the rate of each round, and their median."""
+    """Print the rates of both."""
     with tempfile.TemporaryDirectory(prefix="paperround-rate-") as name:
         folder = Path(name)
         for part in ("broker", "ground"):
@@ -54,20 +53,49 @@ async def main(count: int) -> None:
 
 
 async def _measure(stage: Stage, sink: str, count: int) -> None:
-    rates = []
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(stage.worker()) for _ in range(2)]
         await waiting(lambda: all("transport" in worker.said() for worker in workers))
         planner = await stack.enter_async_context(stage.planner())
-        for number in range(ROUNDS):
-            due_at = await _plant(stage, sink, count if number else count // 10)
-            await drive(planner, stage.is_finished, patience=PATIENCE)
-            rates.append(await _rate(stage, due_at))
-            print(f"round {number}: {rates[-1]:.0f} deliveries/s")
+        ticking = asyncio.create_task(drive(planner, _never, patience=PATIENCE * ROUNDS))
+        celery = await _rates(stage, sink, count)
+        ticking.cancel()
+    print("celery, two workers, deliveries/s:", *celery)
+    async with _embedded(stage):
+        embedded = await _rates(stage, sink, count)
+    print("embedded, two processes, deliveries/s:", *embedded)
     verdict = Verdict()
     async with stage.ground.app() as app:
         await judge_by_verifier(app, verdict, now=system_clock())
-    print(f"celery, two workers: {median(rates[1:]):.0f} deliveries/s; verify: {verdict.violations or 'clean'}")
+    print(f"celery {median(celery)}/s, embedded {median(embedded)}/s; verify: {verdict.violations or 'clean'}")
+
+
+async def _never() -> bool:
+    return False
+
+
+async def _rates(stage: Stage, sink: str, count: int) -> list[int]:
+    """Of each round but the first, which warms the processes up and is shorter."""
+    rates = []
+    for number in range(ROUNDS):
+        due_at = await _plant(stage, sink, count if number else count // 10)
+        await waiting(stage.is_finished, patience=PATIENCE, look_every=0.5)
+        rates.append(round(await _rate(stage, due_at)))
+    return rates[1:]
+
+
+@asynccontextmanager
+async def _embedded(stage: Stage) -> AsyncIterator[None]:
+    """The service and one further sending process."""
+    command = (sys.executable, "-m", "scheduler.cli", "serve", "--port", "0", "--workers", "1", "--json")
+    environ = {**stage.ground.environ, "PYTHONPATH": str(REPOSITORY)}
+    with (stage.ground.folder / "serve.log").open("ab") as log:
+        service = await asyncio.create_subprocess_exec(*command, cwd=stage.ground.folder, env=environ, stderr=log)
+    try:
+        yield
+    finally:
+        service.terminate()
+        await service.wait()
 
 
 async def _plant(stage: Stage, sink: str, count: int) -> datetime:

@@ -180,14 +180,16 @@ async def drive(planner: Planner, until: Callable[[], Awaitable[bool]], *, patie
             await asyncio.sleep(0.05)
 
 
-async def waiting(until: Callable[[], Awaitable[bool] | bool]) -> None:
+async def waiting(
+    until: Callable[[], Awaitable[bool] | bool], *, patience: float = PATIENCE, look_every: float = 0.05
+) -> None:
     """Look again and again, until then."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         while True:
             found = until()
             if found is True or (not isinstance(found, bool) and await found):
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(look_every)
 
 
 def staged(ground: Ground, broker_url: str) -> Stage:

@@ -149,12 +149,21 @@ async def test_redis_can_be_the_broker_and_what_it_forgets_is_swept(stage: Stage
     assert sorted(Counter(stage.keys()).values()) == [1] * 20
 
 
-async def test_a_worker_whose_settings_do_not_fit_says_so_in_one_line(stage: Stage) -> None:
-    environ = {**stage.environ, "PAPERROUND_DATABASE_URL": "sqlite:///paperround.db"}
-    worker = Worker(stage.ground.folder, environ)
+@pytest.mark.parametrize(
+    ("database", "code", "line"),
+    [
+        ("sqlite:///paperround.db", 2, "PAPERROUND_ENGINE: celery needs PostgreSQL"),
+        ("postgresql://nobody@127.0.0.1:1/nothing", 1, "postgresql://nobody@127.0.0.1:1/nothing does not"),
+    ],
+)
+async def test_a_worker_that_cannot_start_says_so_in_one_line(
+    stage: Stage, database: str, code: int, line: str
+) -> None:
+    worker = Worker(stage.ground.folder, {**stage.environ, "PAPERROUND_DATABASE_URL": database})
 
     await worker.start()
 
-    assert await worker.ended() == 2
-    [said] = [line for line in worker.said().splitlines() if line]
-    assert said.startswith("paperround: PAPERROUND_ENGINE: celery needs PostgreSQL")
+    assert await worker.ended() == code
+    [said] = [each for each in worker.said().splitlines() if each.startswith("paperround: ")]
+    assert said.startswith(f"paperround: {line}")
+    assert "Traceback" not in worker.said()
