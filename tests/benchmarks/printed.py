@@ -75,10 +75,17 @@ def _of_line(start: str, numbers: Sequence[re.Match[str]], titles: str) -> Itera
     others = [titles[before:end] for before, end in pairwise(ends)]
     named = [(title.strip(), float(each.group())) for title, each in zip((first, *others), numbers, strict=True)]
     asked_for = [f"{value:,.0f} {title}" for title, value in named if title in ASKED_FOR]
-    case = ", ".join([each for each in re.split(r"\s{2,}", start.strip()) if each] + asked_for)
+    case = ", ".join([*_words(start, titles), *asked_for])
     for title, value in named:
         if title not in ASKED_FOR:
             yield case, Figure(title, _unit(title)), value
+
+
+def _words(start: str, titles: str) -> list[str]:
+    """What stands under each title before the numbers."""
+    starts = [each.start() for each in re.finditer(r"\S+( \S+)*", titles) if each.start() < len(start)]
+    cut = [start[begin:end].strip() for begin, end in pairwise([*starts, len(start)])]
+    return [each for each in cut if each]
 
 
 def _unit(title: str) -> str:
