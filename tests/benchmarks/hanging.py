@@ -1,4 +1,4 @@
-"""``make bench-hanging``: half of all endpoints hang for 15 seconds; how late is the healthy half?
+"""``python -m tests.benchmarks.hanging [ENDPOINTS …]``: half of all endpoints hang for 15 seconds; how late is the healthy half?
 
 All fall due at the same moment. Lateness is from that moment to the recorded acceptance.
 """

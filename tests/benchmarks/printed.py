@@ -27,7 +27,9 @@ def next_dates(_: Sizes, results: Results) -> None:
 
 
 def ledger(sizes: Sizes, results: Results) -> None:
-    _run("ledger", [str(each) for each in sizes.ledger], results)
+    for due, beside in sizes.ledger:
+        for _ in range(sizes.repeats):
+            _run("ledger", [str(due), *(["--beside", str(beside)] if beside else [])], results)
 
 
 def hanging(sizes: Sizes, results: Results) -> None:
