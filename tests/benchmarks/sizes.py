@@ -49,9 +49,10 @@ class Sizes:
 
     @classmethod
     def long(cls, *, deliveries: int = 10_000) -> Self:
-        """All of it: an hour or two."""
+        """All of it, once: an hour or two."""
         return cls(
             deliveries=deliveries,
+            repeats=1,
             memory=(1_000, 100_000),
             spike=(100_000, 1_000_000),
             ledger=((10_000, 0), (10_000, 90_000), (10_000, 990_000), (100_000, 0), (1_000_000, 0)),
