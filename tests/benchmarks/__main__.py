@@ -32,6 +32,7 @@ PARTS: dict[str, Callable[[Sizes, Results], None]] = {
     "next-dates": printed.next_dates,
     "ledger": printed.ledger,
     "sending": sending.measure,
+    "mails": printed.mails,
     "comparison": comparison.measure,
     "spike": nine_oclock.measure,
     "hanging": printed.hanging,

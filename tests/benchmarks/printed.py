@@ -13,11 +13,11 @@ from itertools import pairwise, takewhile
 
 from tests.benchmarks.figures import Figure, Results
 from tests.benchmarks.sizes import Sizes
-from tests.benchmarks.stage import ROOT
+from tests.benchmarks.stage import ROOT, Missing, smtp_sink_command
 
 NUMBER = re.compile(r"^-?\d+(\.\d+)?$")
 SENTENCE = re.compile(r"^(?P<case>[^:]+): (?P<value>\d+(\.\d+)?) (?P<what>\D+)$")
-ASKED_FOR = ("due", "beside", "count", "endpoints")
+ASKED_FOR = ("due", "beside", "mails", "recipients", "count", "endpoints")
 """Numbers that belong to the case."""
 UNITS = {"ms": "ms", "µs": "µs", "s": "s"}
 
@@ -30,6 +30,15 @@ def ledger(sizes: Sizes, results: Results) -> None:
     for due, beside in sizes.ledger:
         for _ in range(sizes.repeats):
             _run("ledger", [str(due), *(["--beside", str(beside)] if beside else [])], results)
+
+
+def mails(sizes: Sizes, results: Results) -> None:
+    try:
+        smtp_sink_command()
+    except Missing as missing:
+        results.skip("mails", str(missing))
+    else:
+        _run("mails", [str(sizes.mails)], results)
 
 
 def hanging(sizes: Sizes, results: Results) -> None:

@@ -27,6 +27,7 @@ class Sizes:
     """So many due in one instant, among so many."""
     ledger: tuple[tuple[int, int], ...] = ((10_000, 0),)
     """So many due, beside so many that are not."""
+    mails: int = 5_000
     hanging: tuple[int, ...] = (200,)
     lists: int = 20_000
 
@@ -43,6 +44,7 @@ class Sizes:
             compared=deliveries,
             spike=(deliveries, 10 * deliveries),
             ledger=((deliveries, 0),),
+            mails=100,
             hanging=(10,),
             lists=1_000,
         )
