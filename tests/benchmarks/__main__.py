@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tests.benchmarks import comparison, nine_oclock, printed, sending, where
 from tests.benchmarks.figures import Results, markdown
@@ -27,6 +26,7 @@ PARTS: dict[str, Callable[[Sizes, Results], None]] = {
     "next-dates": printed.next_dates,
     "ledger": printed.ledger,
     "sending": sending.measure,
+    "mails": printed.mails,
     "comparison": comparison.measure,
     "spike": nine_oclock.measure,
     "hanging": printed.hanging,
@@ -39,34 +39,27 @@ LATEST = Path(__file__).parent / "results" / "latest.json"
 def main() -> None:
     asked = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # what was started is ended first
-    if asked.renew:
-        renew(json.loads(LATEST.read_text()))
-        return
-    measured = _measured(asked)
-    asked.to.parent.mkdir(parents=True, exist_ok=True)
-    asked.to.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
-    print(f"\nRaw figures: {asked.to}")
-    if asked.write:
-        renew(measured)
+    if not asked.renew:
+        _measure(asked)
+    if asked.renew or asked.write:
+        renew(json.loads(asked.to.read_text()))
 
 
-def _measured(asked: argparse.Namespace) -> dict[str, Any]:
-    """What was run, where, and every figure."""
+def _measure(asked: argparse.Namespace) -> None:
+    """Each part in turn; what there is by then is kept after each, so that a failure costs one part."""
     about = {"command": shlex.join(["python", "-m", "tests.benchmarks", *sys.argv[1:]]), "machine": machine()}
     results, sizes, began = Results(), _sizes(asked), time.perf_counter()
+    asked.to.parent.mkdir(parents=True, exist_ok=True)
     for name in asked.only or PARTS:
         already = set(results.parts)
         PARTS[name](sizes, results)
         _show(results, already)
+        minutes = round((time.perf_counter() - began) / 60, 1)
+        found = {"minutes": minutes, "skipped": results.skipped, "rows": list(results.rows())}
+        asked.to.write_text(json.dumps(about | {"versions": versions()} | found, indent=1, ensure_ascii=False) + "\n")
     for what, why in results.skipped.items():
         print(f"\nNot measured: {what}: {why}")
-    minutes = round((time.perf_counter() - began) / 60, 1)
-    return about | {
-        "versions": versions(),
-        "minutes": minutes,
-        "skipped": results.skipped,
-        "rows": list(results.rows()),
-    }
+    print(f"\nRaw figures: {asked.to}")
 
 
 def _show(results: Results, already: set[str]) -> None:
@@ -99,7 +92,7 @@ def _arguments() -> argparse.Namespace:
     how_much = parser.add_mutually_exclusive_group()
     how_much.add_argument("--quick", action="store_true", help="small numbers once: whether everything works")
     how_much.add_argument("--long", action="store_true", help="100,000 due among 1,000,000, and the like")
-    parser.add_argument("--to", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
+    parser.add_argument("--to", type=Path, default=LATEST, metavar="FILE", help="where the JSON is kept")
     parser.add_argument("--write", action="store_true", help="renew the tables of BENCHMARKS.md, too")
     parser.add_argument("--renew", action="store_true", help="only renew them, from the JSON that is there")
     return parser.parse_args()

@@ -1,6 +1,7 @@
-"""``make bench-hanging``: half of all endpoints hang for 15 seconds; how late is the healthy half?
+"""Half of all endpoints hang for 15 seconds; how late is the healthy half?
 
-All fall due at the same moment. Lateness is from that moment to the recorded acceptance.
+``python -m tests.benchmarks.hanging [ENDPOINTS …]``. All fall due at the same moment. Lateness is from that moment to
+the recorded acceptance.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``make bench``: lists of very many rows, as a client meets them: at the HTTP handler, on SQLite and on PostgreSQL.
+"""Lists of very many rows, as a client meets them: at the HTTP handler, on SQLite and on PostgreSQL.
 
 ``python -m tests.benchmarks.lists [ROWS]``: so many subscriptions in one project, in pages of a hundred; then a walk
 over as many deliveries of one subscription, page by page, while new ones arrive.

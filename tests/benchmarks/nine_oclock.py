@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import httpx
@@ -43,7 +44,7 @@ def measure(sizes: Sizes, results: Results) -> None:
     with tempfile.TemporaryDirectory() as name, stage.sink() as port:
         folder = Path(name)
         for database, url in stage.urls(sizes.databases, folder).items():
-            for processes in sizes.processes:
+            for _, processes in product(range(sizes.repeats), sizes.processes):
                 case = f"{database}, {due:,} among {among:,}, {processes} sending"
                 figures = asyncio.run(_spike(url, due, among, processes=processes, port=port, folder=folder))
                 results.add(PART, case, figures)

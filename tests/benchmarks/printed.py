@@ -13,11 +13,11 @@ from itertools import pairwise, takewhile
 
 from tests.benchmarks.figures import Figure, Results
 from tests.benchmarks.sizes import Sizes
-from tests.benchmarks.stage import ROOT
+from tests.benchmarks.stage import ROOT, Missing, smtp_sink_command
 
 NUMBER = re.compile(r"^-?\d+(\.\d+)?$")
 SENTENCE = re.compile(r"^(?P<case>[^:]+): (?P<value>\d+(\.\d+)?) (?P<what>\D+)$")
-ASKED_FOR = ("due", "beside", "count", "endpoints")
+ASKED_FOR = ("due", "beside", "mails", "recipients", "count", "endpoints")
 """Numbers that belong to the case."""
 UNITS = {"ms": "ms", "µs": "µs", "s": "s"}
 
@@ -27,7 +27,18 @@ def next_dates(_: Sizes, results: Results) -> None:
 
 
 def ledger(sizes: Sizes, results: Results) -> None:
-    _run("ledger", [str(each) for each in sizes.ledger], results)
+    for due, beside in sizes.ledger:
+        for _ in range(sizes.repeats):
+            _run("ledger", [str(due), *(["--beside", str(beside)] if beside else [])], results)
+
+
+def mails(sizes: Sizes, results: Results) -> None:
+    try:
+        smtp_sink_command()
+    except Missing as missing:
+        results.skip("mails", str(missing))
+    else:
+        _run("mails", [str(sizes.mails)], results)
 
 
 def hanging(sizes: Sizes, results: Results) -> None:
@@ -75,10 +86,17 @@ def _of_line(start: str, numbers: Sequence[re.Match[str]], titles: str) -> Itera
     others = [titles[before:end] for before, end in pairwise(ends)]
     named = [(title.strip(), float(each.group())) for title, each in zip((first, *others), numbers, strict=True)]
     asked_for = [f"{value:,.0f} {title}" for title, value in named if title in ASKED_FOR]
-    case = ", ".join([each for each in re.split(r"\s{2,}", start.strip()) if each] + asked_for)
+    case = ", ".join([*_words(start, titles), *asked_for])
     for title, value in named:
         if title not in ASKED_FOR:
             yield case, Figure(title, _unit(title)), value
+
+
+def _words(start: str, titles: str) -> list[str]:
+    """What stands under each title before the numbers."""
+    starts = [each.start() for each in re.finditer(r"\S+( \S+)*", titles) if each.start() < len(start)]
+    cut = [start[begin:end].strip() for begin, end in pairwise([*starts, len(start)])]
+    return [each for each in cut if each]
 
 
 def _unit(title: str) -> str:

@@ -49,20 +49,21 @@ class Scene:
 def measure(sizes: Sizes, results: Results) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        hook, mail = stack.enter_context(stage.sink()), _mail(stack, sizes, results)
+        hook, mail = stack.enter_context(stage.sink()), mail_sink(stack, sizes, results)
         for database, url in stage.urls(sizes.databases, folder).items():
             for kind in sizes.kinds:
                 if kind == "webhook" or mail is not None:
                     _of_kind(Scene(database, url, folder, hook, mail, kind), sizes, results)
 
 
-def _mail(stack: ExitStack, sizes: Sizes, results: Results) -> int | None:
+def mail_sink(stack: ExitStack, sizes: Sizes, results: Results) -> int | None:
+    """The port of an e-mail receiver; None when none is needed, or none is there."""
     if set(sizes.kinds) == {"webhook"}:
         return None
     try:
         return stack.enter_context(stage.smtp_sink())
     except stage.Missing as missing:
-        results.skip("sending e-mail", str(missing))
+        results.skip("e-mail", str(missing))
         return None
 
 

@@ -25,7 +25,9 @@ class Sizes:
     """What the baselines get: they are slow, and rates are compared."""
     spike: tuple[int, int] = (5_000, 50_000)
     """So many due in one instant, among so many."""
-    ledger: tuple[int, ...] = (10_000,)
+    ledger: tuple[tuple[int, int], ...] = ((10_000, 0),)
+    """So many due, beside so many that are not."""
+    mails: int = 5_000
     hanging: tuple[int, ...] = (200,)
     lists: int = 20_000
 
@@ -41,19 +43,21 @@ class Sizes:
             baselines=("plain loop",),
             compared=deliveries,
             spike=(deliveries, 10 * deliveries),
-            ledger=(deliveries,),
+            ledger=((deliveries, 0),),
+            mails=100,
             hanging=(10,),
             lists=1_000,
         )
 
     @classmethod
     def long(cls, *, deliveries: int = 10_000) -> Self:
-        """All of it: an hour or two."""
+        """All of it, once: an hour or two."""
         return cls(
             deliveries=deliveries,
+            repeats=1,
             memory=(1_000, 100_000),
             spike=(100_000, 1_000_000),
-            ledger=(10_000, 100_000, 1_000_000),
+            ledger=((10_000, 0), (10_000, 90_000), (10_000, 990_000), (100_000, 0), (1_000_000, 0)),
             hanging=(200, 1_000),
             lists=100_000,
         )

@@ -67,10 +67,7 @@ def sink() -> Iterator[int]:
 @contextmanager
 def smtp_sink() -> Iterator[int]:
     """Postfix's ``smtp-sink`` (smtp-sink(1)): takes every message and keeps none; its port."""
-    command = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if command is None:
-        raise Missing("smtp-sink is not here: apt-get install --no-install-recommends postfix")
-    port = free_port()
+    command, port = smtp_sink_command(), free_port()
     as_whom = ["-u", "nobody"] if os.geteuid() == 0 else []
     process = subprocess.Popen([command, *as_whom, f"127.0.0.1:{port}", "256"])
     try:
@@ -79,6 +76,14 @@ def smtp_sink() -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
+
+
+def smtp_sink_command() -> str:
+    """Where it is. Raises :class:`Missing` when it is not installed."""
+    command = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if command is None:
+        raise Missing("smtp-sink is not here: apt-get install --no-install-recommends postfix")
+    return command
 
 
 def free_port() -> int:

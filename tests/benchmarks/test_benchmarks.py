@@ -67,6 +67,8 @@ def test_printed_tables_are_read_by_where_their_columns_end() -> None:
         "a mixed population: 21345 a second of one core",
         f"{'database':<11}{'due':>8}{'open/s':>10}{'empty ms':>10}",
         f"{'SQLite':<11}{10000:>8}{9000:>10}{0.25:>10.2f}",
+        f"{'database':<11}{'100 of the list':<42}{'count':>8}{'p50 ms':>8}",
+        f"{'PostgreSQL':<11}{'search: one row':<42}{1:>8}{2.5:>8.1f}",
     ]
 
     assert [(case, figure.name, figure.unit, value) for case, figure, value in figures_of(table)] == [
@@ -75,6 +77,7 @@ def test_printed_tables_are_read_by_where_their_columns_end() -> None:
         ("a mixed population", "a second of one core", "1/s", 21345.0),
         ("SQLite, 10,000 due", "open/s", "1/s", 9000.0),
         ("SQLite, 10,000 due", "empty ms", "ms", 0.25),
+        ("PostgreSQL, search: one row, 1 count", "p50 ms", "ms", 2.5),
     ]
 
 

@@ -53,6 +53,8 @@ async def told(settings: Settings, *, project: int | None = None) -> Told:
         asked = asked.where(subscriptions.c.project_id == project)
     async with opened(settings) as app, app.database.read() as connection:
         rows = (await connection.execute(asked)).all()
+    if not rows:
+        return Told(sent=0, lateness=[], spent=0.0)
     began: datetime = min(row.created_at for row in rows)
     ended: datetime = max(row.finished_at for row in rows)
     return Told(

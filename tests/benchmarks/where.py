@@ -1,4 +1,4 @@
-"""Where the CPU goes while webhooks are sent: what a sampling profiler finds, by what it was spent on.
+"""Where the CPU goes while webhooks or e-mails are sent: what a sampling profiler finds, by what it was spent on.
 
 py-spy looks two hundred times a second from outside; a sample counts for the innermost part that is known by its name.
 Samples that wait, for the network or for a thread's next task, do not count; nor does starting.
@@ -16,13 +16,14 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiosqlite.core
 
 from tests.benchmarks import stage
 from tests.benchmarks.figures import Figure, Results
-from tests.benchmarks.sending import RUN_DUE, Scene, prepare_scene
+from tests.benchmarks.sending import RUN_DUE, Scene, mail_sink, prepare_scene
 from tests.benchmarks.sizes import Sizes
 
 PART = "where the CPU goes"
@@ -30,12 +31,16 @@ KNOWN = {
     "SQLite itself": r"_connection_worker_thread",
     "HTTP client": r"aiohttp/|yarl/|multidict|channels/(http|outbound|dialling|checked)|hand_over",
     "ledger": r"scheduler/store/|scheduler/(db|consequences|recorder)\.py|sqlalchemy/|psycopg|aiosqlite/",
-    "payload, signature": r"scheduler/(render|app)\.py|channels/webhook|json/|standardwebhooks|hmac\.py",
+    "MIME, SMTP": r"channels/(mime|smtp|email)|aiosmtplib|/email/|base64\.py|quopri",
+    "payload, signature": r"scheduler/app\.py|channels/webhook|json/|standardwebhooks|hmac\.py",
+    "words, pages": r"scheduler/(render|content)\.py|jinja2|<template>|css_inline|templates/",
     "next dates": r"scheduler/(recurrence|catchup|periods|zones)\.py",
     "delivery.py, lanes": r"scheduler/(delivery|lanes|judging)\.py",
     "event loop": r"asyncio/|selectors\.py",
 }
-WAITS = re.compile(r"^(select \(selectors|EpollSelector\.select|_worker \(concurrent)")
+WAITS = re.compile(
+    r"^(select \(selectors|EpollSelector\.select|_worker \(concurrent|ThreadedChildWatcher\._do_waitpid)"
+)
 STARTS = re.compile(r"importlib\._bootstrap|load_default_certs|create_default_context")
 
 
@@ -44,13 +49,15 @@ def measure(sizes: Sizes, results: Results) -> None:
     if profiler is None:
         results.skip(PART, "py-spy is not here: pip install py-spy")
         return
-    with tempfile.TemporaryDirectory() as name, stage.sink() as hook:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        hook, mail = stack.enter_context(stage.sink()), mail_sink(stack, sizes, results)
+        due = {"webhook": sizes.deliveries} | ({} if mail is None else {"e-mail": sizes.deliveries // 10})
         for database, url in stage.urls(sizes.databases, folder).items():
-            scene = Scene(database, url, folder, hook, mail=None)
-            asyncio.run(prepare_scene(scene, sizes.deliveries))
-            shares = _shares(_sampled(profiler, scene))
-            results.add(PART, f"{database}, {sizes.deliveries:,} webhook", shares)
+            for kind, count in due.items():
+                scene = Scene(database, url, folder, hook, mail, kind)
+                asyncio.run(prepare_scene(scene, count))
+                results.add(PART, f"{database}, {count:,} {kind}", _shares(_sampled(profiler, scene)))
 
 
 def _sampled(profiler: str, scene: Scene) -> list[str]:
