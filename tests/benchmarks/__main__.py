@@ -47,7 +47,7 @@ def main() -> None:
 
 def _measure(asked: argparse.Namespace) -> None:
     """Each part in turn; what there is by then is kept after each, so that a failure costs one part."""
-    about = {"command": shlex.join(["python", "-m", "tests.benchmarks", *sys.argv[1:]]), "machine": machine()}
+    about = {"command": _command(sys.argv[1:], to=asked.to), "machine": machine()}
     results, sizes, began = Results(), _sizes(asked), time.perf_counter()
     asked.to.parent.mkdir(parents=True, exist_ok=True)
     for name in asked.only or PARTS:
@@ -60,6 +60,12 @@ def _measure(asked: argparse.Namespace) -> None:
     for what, why in results.skipped.items():
         print(f"\nNot measured: {what}: {why}")
     print(f"\nRaw figures: {asked.to}")
+
+
+def _command(arguments: list[str], *, to: Path) -> str:
+    """As it can be given again elsewhere: where the JSON was kept is nobody's business."""
+    told = [each for each in arguments if each not in {"--to", str(to)}]
+    return shlex.join(["python", "-m", "tests.benchmarks", *told])
 
 
 def _show(results: Results, already: set[str]) -> None:

