@@ -103,7 +103,7 @@ def _running(url: str, smtp_url: str, *, folder: Path) -> Program:
 def _size_of_one(url: str, *, folder: Path) -> int:
     """Octets of one mail, sent into a folder."""
     asyncio.run(prepare(load_settings(database_url=url, secret_key=KEY), 1, 1, folder=folder))
-    _running(url, f"file://{folder}/outbox", folder=folder).wait()
+    wait_for([_running(url, f"file://{folder}/outbox", folder=folder)])
     return next((folder / "outbox").glob("*.eml")).stat().st_size
 
 
