@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -73,6 +74,11 @@ class Worker:
                 stderr=log,
             )
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def ended(self) -> int:
         """Wait for its end; its exit code."""
         assert self._process is not None
@@ -112,6 +118,25 @@ class Stage:
             yield worker
         finally:
             await worker.kill()
+
+    @asynccontextmanager
+    async def service(self, environ: Mapping[str, str]) -> AsyncIterator[tuple[int, Path]]:
+        """The real `serve`; its port and its log."""
+        log = self.ground.folder / "service.log"
+        with log.open("wb") as errors:
+            service = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "scheduler.cli", "serve", "--port", "0", "--json"),
+                cwd=self.ground.folder,
+                env={**self.environ, **environ},
+                stderr=errors,
+            )
+        try:
+            await waiting(lambda: "service.listening" in log.read_text())
+            [port] = [line["port"] for line in map(json.loads, log.read_text().splitlines()) if "port" in line]
+            yield int(port), log
+        finally:
+            service.kill()
+            await service.wait()
 
     @asynccontextmanager
     async def planner(self) -> AsyncIterator[Planner]:

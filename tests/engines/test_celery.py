@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -132,6 +133,20 @@ async def test_sigterm_lets_sends_end_and_gives_back_the_rest(stage: Stage, work
     assert left > 0
     assert (await verdict(stage)).violations == []
     assert sorted(Counter(stage.keys()).values()) == [1] * 200
+
+
+async def test_a_service_whose_broker_is_away_opens_all_the_same_and_readyz_says_so(stage: Stage) -> None:
+    await stage.plant(5)
+
+    async with stage.service({"PAPERROUND_BROKER_URL": "amqp://guest:pa55word@127.0.0.1:1//"}) as (port, log):
+        await waiting(lambda: stage.has_opened(5))
+        await waiting(lambda: all(event in log.read_text() for event in ("service.ready", "broker.away")))
+        async with httpx.AsyncClient() as client:
+            ready = await client.get(f"http://127.0.0.1:{port}/readyz")
+
+    assert ready.status_code == 200
+    assert ready.text.startswith("ok, but the broker does not take messages (")
+    assert "pa55word" not in log.read_text() + ready.text
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed: apt-get install redis-server")
