@@ -52,7 +52,7 @@ CLAIM = 500
 """Deliveries taken in one transaction."""
 OPENED_WITHIN = timedelta(minutes=5)
 """What is due is opened within this, however much is being sent: well before it counts as late."""
-HELD_SECONDS = 0.1
+HELD_SECONDS, LONGEST_HELD_SECONDS = 0.1, 0.5
 """What an engine brought, and a busy destination keeps from being claimed, is looked at again after this."""
 LONGEST_BACKLOG = timedelta(hours=2)
 """A longer one starts with the others: 720,000 deliveries are enough to be slow with."""
@@ -295,14 +295,17 @@ class Runner:
         look. What has to be retried later is not waited for.
         """
         sends: set[asyncio.Task[None]] = set()
+        pause = HELD_SECONDS
         while (ready := await self.ready_among(ids)) or sends:
             if ready:
-                sends |= self.start(await self.claim(ids=ready, run_id=run_id))
+                started = self.start(await self.claim(ids=ready, run_id=run_id))
+                pause = HELD_SECONDS if started else min(2 * pause, LONGEST_HELD_SECONDS)
+                sends |= started
             if sends:
-                timeout = HELD_SECONDS if ready else None
+                timeout = pause if ready else None
                 _, sends = await asyncio.wait(sends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             else:
-                await asyncio.sleep(HELD_SECONDS)  # other messages' deliveries are on their way to the same destination
+                await asyncio.sleep(pause)  # other messages' deliveries are on their way to the same destination
 
     async def ready_among(self, ids: Sequence[UUID]) -> list[UUID]:
         """Which of these may be claimed now; none while stopping."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -30,6 +30,11 @@ from scheduler.oneshot import GRACE, keep_leases
 from scheduler.settings import Settings, load_settings
 
 log = structlog.get_logger()
+
+LINGER_SECONDS = 2.0
+"""So long a message has its thread to itself."""
+LINGERING = 32
+"""Messages that go on without one, at most."""
 
 
 def __getattr__(name: str) -> Celery:
@@ -72,6 +77,7 @@ class Hands:
         self._end: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._lingering = threading.Semaphore(LINGERING)
 
     def look_before_start(self, **_: Any) -> None:
         """Key, schema and whose ledger it is, before the first message: what does not fit is one line and the end."""
@@ -88,12 +94,28 @@ class Hands:
         """In one of Celery's threads: wait until the loop has done what can be done now."""
         try:
             loop, runner = self._alive()
-            asyncio.run_coroutine_threadsafe(runner.execute(ids, run_id=run_id), loop).result()
+            self._wait(asyncio.run_coroutine_threadsafe(runner.execute(ids, run_id=run_id), loop))
         except (PaperroundError, SQLAlchemyError, OSError) as problem:
             hint = "what stays ready is dispatched again"
             log.error("message.not_executed", count=len(ids), problem=first_line(problem), hint=hint)  # noqa: TRY400
         if self._stopping:
             raise Reject("stopping", requeue=True)  # for another worker; what is done costs it a look
+
+    def _wait(self, going_on: Future[None]) -> None:
+        """Until it is done; but the rest of a message to slow destinations goes on without one of Celery's threads.
+
+        Such a message counts as taken: if this process dies, its ids are ready, and dispatched again.
+        """
+        wait([going_on], LINGER_SECONDS)
+        if going_on.done() or not self._lingering.acquire(blocking=False):
+            return going_on.result()
+        going_on.add_done_callback(self._lingered)
+        return None
+
+    def _lingered(self, gone_on: Future[None]) -> None:
+        self._lingering.release()
+        if not gone_on.cancelled() and (problem := gone_on.exception()) is not None:
+            log.error("message.not_executed", problem=first_line(problem), hint="what stays ready is dispatched again")
 
     def stop(self, **_: Any) -> None:
         """SIGTERM: start no further send, and give back what was claimed for one."""
