@@ -53,11 +53,22 @@ class Plan:
         return replace(self, openings=openings)
 
 
-def plan(recurrence: Recurrence, *, due_at: datetime, now: datetime, policy: CatchUp, window: timedelta) -> Plan:
-    """Decide about ``due_at`` and every occurrence after it up to ``now``."""
+def plan(
+    recurrence: Recurrence,
+    *,
+    due_at: datetime,
+    now: datetime,
+    policy: CatchUp,
+    window: timedelta,
+    spread: timedelta = timedelta(0),
+) -> Plan:
+    """Decide about ``due_at`` and every occurrence after it up to ``now``.
+
+    What may start within ``spread`` after its occurrence is not late before that is over.
+    """
     following = recurrence.next_after(due_at)
     if following is None or following > now:  # nearly always: it is the only one
-        alone = _why_not(due_at, is_newest=True, now=now, policy=policy, window=window)
+        alone = _why_not(due_at, is_newest=True, now=now, policy=policy, window=window, spread=spread)
         return Plan((Opening(due_at, alone),), following)
     sent: list[Opening] = []
     skipped: deque[Opening] = deque(maxlen=SKIPPED_ROWS)
@@ -65,7 +76,8 @@ def plan(recurrence: Recurrence, *, due_at: datetime, now: datetime, policy: Cat
     for occurrence, newer in pairwise(chain(_until_now(recurrence, due_at, now), [None])):
         if occurrence is None:
             break
-        reason = _why_not(occurrence, is_newest=newer is None, now=now, policy=policy, window=window)
+        is_newest = newer is None
+        reason = _why_not(occurrence, is_newest=is_newest, now=now, policy=policy, window=window, spread=spread)
         if reason is None:
             sent.append(Opening(occurrence))
             continue
@@ -90,20 +102,22 @@ def _until_now(recurrence: Recurrence, due_at: datetime, now: datetime) -> Itera
     yield from recurrence.between(due_at, now)
 
 
-def _why_not(occurrence: datetime, *, is_newest: bool, now: datetime, policy: CatchUp, window: timedelta) -> str | None:
+def _why_not(
+    occurrence: datetime, *, is_newest: bool, now: datetime, policy: CatchUp, window: timedelta, spread: timedelta
+) -> str | None:
     late = now - occurrence
-    if is_newest and late <= ON_TIME:
+    if is_newest and late <= ON_TIME + spread:
         return None
     if policy is CatchUp.SKIP:
-        return f"missed by {_rounded(late)}; the catch-up policy is skip"
+        return f"missed by {rounded(late)}; the catch-up policy is skip"
     if policy is CatchUp.LATEST and not is_newest:
-        return f"missed by {_rounded(late)}; a newer occurrence was already due (catch-up policy: latest)"
-    if late > window:
-        return f"missed by {_rounded(late)}, more than the catch-up window of {_rounded(window)}"
+        return f"missed by {rounded(late)}; a newer occurrence was already due (catch-up policy: latest)"
+    if late > window + spread:
+        return f"missed by {rounded(late)}, more than the catch-up window of {rounded(window)}"
     return None
 
 
-def _rounded(span: timedelta) -> str:
+def rounded(span: timedelta) -> str:
     """The two largest units: ``3 days 4 h``, ``2 h 5 min``, ``40 s``."""
     minutes, seconds = divmod(int(span.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from channels.base import Message, RecipientResult
 from scheduler import judging
-from scheduler.catchup import ON_TIME, Plan, plan
+from scheduler.catchup import ON_TIME, Plan
 from scheduler.clock import Clock
 from scheduler.consequences import Consequences
 from scheduler.content import Content, Shown
@@ -507,7 +507,7 @@ def _pauses(tried: Sequence[Tried]) -> dict[str, datetime]:
 
 async def _planned(row: AnyRow, *, now: datetime) -> tuple[DueSubscription, Plan]:
     due = opening.due_subscription(row)
-    return due, plan(due.recurrence, due_at=due.next_delivery_at, now=now, policy=due.catch_up, window=due.window)
+    return due, due.plan(now=now)
 
 
 async def _isolated(doing: Awaitable[Done], *, event: str, **about: object) -> Done | Exception:

@@ -422,6 +422,8 @@ def _catch_up_hours(value: object) -> int:
 
 
 def _spread_minutes(value: object) -> int:
+    if value is None:
+        return 0
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LONGEST_SPREAD_MINUTES:
         raise InvalidField("spread_minutes", f"must be a whole number of minutes, 0 to {LONGEST_SPREAD_MINUTES}")
     return value

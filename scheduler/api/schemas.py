@@ -131,10 +131,10 @@ class _More(BaseModel):
         "none (`skip`); each has its record.",
     )
     catch_up_hours: CatchUpHours = Field(default=24, description="How late an occurrence may still be sent.")
-    spread_minutes: SpreadMinutes = Field(
+    spread_minutes: SpreadMinutes | None = Field(
         default=0,
         description="Its deliveries may start so long after the occurrence: at a moment within, the same every day. "
-        "0: at the occurrence.",
+        "0 or null: at the occurrence.",
     )
 
 

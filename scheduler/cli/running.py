@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import islice
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from scheduler import logs, systemd
 from scheduler.app import App, initialise, opened
+from scheduler.catchup import rounded
 from scheduler.cli.options import RECURRENCE, AsJson, ProjectId, taking, with_instants
 from scheduler.cli.output import local, print_json, print_line, print_table
 from scheduler.clock import Clock, shifted_clock, system_clock
@@ -28,6 +30,7 @@ from scheduler.oneshot import run_due as run_due_once
 from scheduler.recurrence import Recurrence
 from scheduler.rehearsal import rehearse
 from scheduler.settings import load_settings
+from scheduler.spread import offset
 from scheduler.store import claiming
 from scheduler.store import deliveries as ledger
 from scheduler.store import subscriptions as store
@@ -215,11 +218,11 @@ def preview(
 ) -> None:
     """Show the next occurrences, of a subscription or (without any database) of a recurrence given by options."""
     if subscription is None:
-        recurrence = _recurrence(fields)
+        recurrence, starts_after = _recurrence(fields), None
     elif fields:
         raise InvalidField("subscription", "give a subscription or recurrence options, not both")
     else:
-        recurrence = asyncio.run(_stored_recurrence(subscription, project))
+        recurrence, starts_after = asyncio.run(_stored_recurrence(subscription, project))
     zone = recurrence.timezone
     since = system_clock() if after is None else parse_instant(after, field="after", timezone=zone)
     occurrences = list(islice(recurrence.occurrences(since), number))
@@ -231,10 +234,13 @@ def preview(
                     {"at": instant(each.at), "local": each.local.isoformat(), "dst_adjusted": each.dst_adjusted}
                     for each in occurrences
                 ],
+                **({} if starts_after is None else {"starts_after_seconds": starts_after.total_seconds()}),
             }
         )
         return
     print_line(recurrence.describe())
+    if starts_after is not None:
+        print_line(f"Spread: each delivery starts {rounded(starts_after)} after its occurrence.")
     if not occurrences:
         print_line("It has ended: there is no further occurrence.")
         return
@@ -256,8 +262,11 @@ def _recurrence(fields: dict[str, Any]) -> Recurrence:
     return Recurrence.parse(**complete | with_instants(fields, timezone=settings.timezone))
 
 
-async def _stored_recurrence(subscription_id: int, project_id: int | None) -> Recurrence:
+async def _stored_recurrence(subscription_id: int, project_id: int | None) -> tuple[Recurrence, timedelta | None]:
+    """And how long after each occurrence its delivery starts, where it is spread."""
     async with opened(load_settings()) as app:
         project = await app.project(project_id)
         async with app.database.read() as connection:
-            return (await store.find(connection, project.id, subscription_id)).recurrence
+            found = await store.find(connection, project.id, subscription_id)
+        spread = timedelta(minutes=found.spread_minutes)
+        return found.recurrence, offset(app.installation, found.id, spread) if spread else None

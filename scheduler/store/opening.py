@@ -36,6 +36,17 @@ class DueSubscription:
     spread: timedelta
     target: Target
 
+    def plan(self, *, now: datetime) -> Plan:
+        """What opening it does at this moment."""
+        return plan(
+            self.recurrence,
+            due_at=self.next_delivery_at,
+            now=now,
+            policy=self.catch_up,
+            window=self.window,
+            spread=self.spread,
+        )
+
 
 async def due(connection: AsyncConnection, *, now: datetime, limit: int) -> Sequence[AnyRow]:
     """The subscriptions whose next date has come, the longest waiting first.
@@ -234,7 +245,7 @@ async def open_until_now(
     """Open what has fallen due and nobody opened yet, before its rule ends; ``instead`` of sending: skip, because."""
     due = await _live(tx, subscription_id)
     if due is not None and due.next_delivery_at <= now:
-        planned = plan(due.recurrence, due_at=due.next_delivery_at, now=now, policy=due.catch_up, window=due.window)
+        planned = due.plan(now=now)
         planned = planned if instead is None else planned.all_skipped(instead)
         await open_occurrences(tx, [(due, planned)], installation=installation, run_id=UNCLAIMED, now=now)
 

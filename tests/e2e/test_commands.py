@@ -502,6 +502,16 @@ def test_preview_of_a_subscription_begins_with_its_next_delivery(paperround: Com
     assert shown["occurrences"][0]["at"] == added["next_delivery_date"]
 
 
+def test_preview_says_when_a_spread_delivery_starts(paperround: CommandLine) -> None:
+    add_sales(paperround)
+    added = subscribe(paperround, "--insight", "Sales", "--spread-minutes", "30")
+
+    shown = paperround.must("preview", str(added["id"]), "-n", "1")
+
+    assert shown["occurrences"][0]["at"] == added["next_delivery_date"]
+    assert 0 <= shown["starts_after_seconds"] < 30 * 60
+
+
 # ── for people, and for other programs ───────────────────────────────────────────────────────────────────────────────
 
 

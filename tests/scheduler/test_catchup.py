@@ -43,6 +43,18 @@ def test_within_the_grace_every_policy_sends(policy: CatchUp, late: timedelta) -
     assert planned.next_delivery_at == START + DAY
 
 
+@pytest.mark.parametrize("policy", list(CatchUp))
+def test_what_is_spread_is_not_late_before_its_window_and_the_grace_are_over(policy: CatchUp) -> None:
+    spread = timedelta(minutes=40)
+
+    planned = [
+        plan(daily(), due_at=START, now=now, policy=policy, window=timedelta(), spread=spread)
+        for now in (START + spread + ON_TIME, START + spread + ON_TIME + SECOND)
+    ]
+
+    assert [sent(each) for each in planned] == [[0], []]
+
+
 @pytest.mark.parametrize(
     ("policy", "late", "window", "are_sent", "are_skipped"),
     [

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.spread import offset
+from scheduler.verification import verify
 from tests.scheduler.api.conftest import Client
 from tests.scheduler.api.conftest import api as api  # noqa: PLC0414 - a fixture
 from tests.scheduler.conftest import NOON, World, settle
@@ -81,10 +82,26 @@ async def test_what_is_caught_up_starts_no_earlier_than_its_moment(world: World)
     assert world.mailed == ["ann@example.org"]
 
 
+@sqlite_only
+async def test_found_before_its_moment_it_is_sent_whatever_the_policy_and_the_ledger_is_true(world: World) -> None:
+    made = await world.subscribe(spread_minutes=720, catch_up="skip", catch_up_hours=0)
+    installation = world.runner().work.installation
+    world.clock.now = NOON + timedelta(minutes=50)
+
+    await settle(world.runner())
+    waiting = await verify(world.app.database, now=world.clock(), installation=installation)
+    world.clock.now = NOON + timedelta(minutes=30) + offset(installation, made.id, timedelta(hours=12))
+    await settle(world.runner())
+    sent = await verify(world.app.database, now=world.clock(), installation=installation)
+
+    assert (waiting.discrepancies, sent.discrepancies) == ([], [])
+    assert world.mailed == ["ann@example.org"]
+
+
 async def test_whoever_does_not_spread_sees_the_contracts_fields_alone(api: Client) -> None:
     plain = await api.subscribe()
     spread = await api.must("PATCH", f"/subscriptions/{plain['id']}", json={"spread_minutes": 30})
-    back = await api.must("PATCH", f"/subscriptions/{plain['id']}", json={"spread_minutes": 0})
+    back = await api.must("PATCH", f"/subscriptions/{plain['id']}", json={"spread_minutes": None})
 
     assert spread["spread_minutes"] == 30
     assert "spread_minutes" not in plain
