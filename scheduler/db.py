@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from scheduler.clock import Clock, system_clock
 from scheduler.errors import ConfigurationError, DatabaseUnavailable
 
-SCHEMA = "0010"
+SCHEMA = "0011"
 """The newest migration; revisions are numbered, so that an older binary knows a newer schema when it sees one."""
 BUSY_TIMEOUT_SECONDS = 15
 _PATIENCE: dict[str, Any] = {

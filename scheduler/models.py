@@ -338,6 +338,7 @@ deliveries = Table(
     Column("target_sealed", Text),
     Column("destination", String(300), nullable=False),
     Column("integration_id", ForeignKey("integrations.id"), index=True),
+    Column("resent", Boolean, nullable=False, server_default=false()),  # somebody asked for it, and looks on
     Column("invites", Boolean, nullable=False),  # its recipients are new: they are told who subscribed them
     Column("invite_message", Text),
     Column("notice", JSON(none_as_null=True)),  # of a notice to the owner: what it is about
@@ -366,7 +367,7 @@ Index(
 STARTING = text(f"status = '{DeliveryStatus.STARTING}'")
 Index("ix_deliveries_ready", deliveries.c.ready_at, postgresql_where=STARTING, sqlite_where=STARTING)
 _WAITED_FOR = ", ".join(f"'{trigger}'" for trigger in (Trigger.MANUAL, Trigger.TARGET_CHANGE, Trigger.RESEND))
-INTERACTIVE = text(f"status = '{DeliveryStatus.STARTING}' AND trigger_type IN ({_WAITED_FOR})")
+INTERACTIVE = text(f"status = '{DeliveryStatus.STARTING}' AND (resent OR trigger_type IN ({_WAITED_FOR}))")
 Index("ix_deliveries_interactive", deliveries.c.ready_at, postgresql_where=INTERACTIVE, sqlite_where=INTERACTIVE)
 HELD = text("lease IS NOT NULL")
 Index("ix_deliveries_newest", deliveries.c.subscription_id, deliveries.c.created_at, deliveries.c.id)

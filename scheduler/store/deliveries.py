@@ -297,6 +297,7 @@ async def send_again(tx: AsyncConnection, delivery: Delivery, *, now: datetime) 
         )
         .values(
             status=DeliveryStatus.STARTING,
+            resent=True,
             ready_at=now,
             finished_at=None,
             error_type=None,

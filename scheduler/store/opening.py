@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import FromClause, delete, exists, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.catchup import CatchUp, Opening, Plan, plan
@@ -16,7 +16,7 @@ from scheduler.models import DUE, SCHEDULED, deliveries, delivery_recipients, pr
 from scheduler.recurrence import Recurrence
 from scheduler.spread import offset
 from scheduler.status import DeliveryStatus, Failure, RecipientStatus, Trigger
-from scheduler.store.bulk import Additions, Changes, Listed, Prepared
+from scheduler.store.bulk import Additions, Changes, Listed, Prepared, Values
 from scheduler.store.columns import OF_RECURRENCE, OF_TARGET, AnyRow, Target, recurrence_of, target_of
 
 UNCLAIMED = "paperround-unclaimed"
@@ -67,25 +67,27 @@ async def due_in_turn(
     oldest = await due(connection, now=now, limit=limit)
     if len(oldest) < limit:
         return oldest, after
-    projects = await _projects(connection, now=now, after=after)
-    share = -(-limit // len(projects)) if len(projects) > 1 else 0
-    in_turn = [
-        row
-        for project_id in projects[: limit if share else 0]
-        for row in await _DUE_OF.ask(connection, project_id=project_id, now=now, limit=share)
-    ]
+    ids = await _projects(connection, now=now, after=after, limit=min(TURNS, limit))
+    in_turn = await _shares(connection, ids, now=now, share=-(-limit // len(ids))) if len(ids) > 1 else []
     taken = {row.id for row in in_turn}
     left = (row for row in oldest if row.id not in taken)
-    return [*in_turn, *left][:limit], projects[-1] if projects else after
+    return [*in_turn, *left][:limit], ids[-1] if ids else after
 
 
-async def _projects(connection: AsyncConnection, *, now: datetime, after: int) -> list[int]:
+async def _projects(connection: AsyncConnection, *, now: datetime, after: int, limit: int) -> list[int]:
     """Some of those that have something due, in turn."""
-    found = [id_ for (id_,) in await _PROJECTS.ask(connection, now=now, after=after, upto=LAST_ID, limit=TURNS)]
-    if len(found) < TURNS:
-        left = TURNS - len(found)
+    found = [id_ for (id_,) in await _PROJECTS.ask(connection, now=now, after=after, upto=LAST_ID, limit=limit)]
+    if len(found) < limit:
+        left = limit - len(found)
         found += [id_ for (id_,) in await _PROJECTS.ask(connection, now=now, after=0, upto=after, limit=left)]
     return found
+
+
+async def _shares(connection: AsyncConnection, ids: Sequence[int], *, now: datetime, share: int) -> list[AnyRow]:
+    """What waits longest in each of these projects: with one question, where the database is a round trip away."""
+    if connection.dialect.name == "postgresql":
+        return await _DUE_OF_EACH.ask(connection, ids=ids, now=now, limit=share)
+    return [row for id_ in ids for row in await _DUE_OF.ask(connection, project_id=id_, now=now, limit=share)]
 
 
 TURNS = 50
@@ -112,15 +114,33 @@ _DUE_OF = Prepared(
         _s.project_id == given["project_id"], ~_s.deleted, _s.next_delivery_date <= given["now"]
     ).limit(given["limit"]),
 )
+
+
+def _due_of_a_project(given: Values) -> FromClause:
+    of_it = _DUE_NOW.where(_s.project_id == _p.id, ~_s.deleted, _s.next_delivery_date <= given["now"])
+    return of_it.limit(given["limit"]).correlate(projects).lateral()
+
+
+_DUE_OF_EACH = Prepared(
+    {"ids": Listed(_p.id), "now": _s.next_delivery_date, "limit": _s.id},
+    lambda given: (
+        select(each := _due_of_a_project(given)).select_from(projects.join(each, true())).where(given["ids"](_p.id))
+    ),
+)
+_FIRST_DUE = (
+    select(_s.next_delivery_date)
+    .where(_s.project_id == _p.id, ~_s.deleted, DUE)
+    .order_by(_s.next_delivery_date)
+    .limit(1)
+    .correlate(projects)
+    .scalar_subquery()
+)
+"""Of one project, by its index on next dates: to ask whether *any* is due may lead past all that are not."""
 _PROJECTS = Prepared(
     {"now": _s.next_delivery_date, "after": _p.id, "upto": _p.id, "limit": _p.id},
     lambda given: (
         select(_p.id)
-        .where(
-            _p.id > given["after"],
-            _p.id <= given["upto"],
-            exists().where(_s.project_id == _p.id, ~_s.deleted, DUE, _s.next_delivery_date <= given["now"]),
-        )
+        .where(_p.id > given["after"], _p.id <= given["upto"], given["now"] >= _FIRST_DUE)
         .order_by(_p.id)
         .limit(given["limit"])
     ),

@@ -440,7 +440,7 @@ async def _fill(world: World) -> None:
     await world.sql("ANALYZE")
 
 
-async def _query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[Any]], *, number: int = 0) -> str:
+async def query_plan(world: World, ask: Callable[[AsyncConnection], Awaitable[Any]], *, number: int = 0) -> str:
     """How the database answers one question that ``ask`` puts, the first unless said, as it is really put."""
     asked: list[tuple[str, Any]] = []
     answer = bulk._answer
@@ -489,7 +489,7 @@ async def test_an_idle_service_reads_only_the_small_index(
 ) -> None:
     await _fill(world)
 
-    plan = await _query_plan(world, ask, number=number)
+    plan = await query_plan(world, ask, number=number)
 
     assert index in plan
     assert "SCAN subscriptions\n" not in f"{plan}\n"

@@ -16,6 +16,8 @@ from scheduler.models import projects, recurrences, subscriptions
 from scheduler.store import opening
 from scheduler.store.columns import AnyRow
 from tests.scheduler.conftest import NOON, World, settle
+from tests.scheduler.test_database import query_plan
+from tests.scheduler.test_subscriptions import half_failed, resend
 
 FIRST_ID = 1_000
 sqlite_only = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
@@ -38,6 +40,14 @@ async def due_in(world: World, numbers: Sequence[int]) -> None:
             await tx.execute(insert(subscriptions), rows)
             next_id += number
     world.clock.advance(minutes=30)
+
+
+async def due_like(world: World, number: int) -> None:
+    """So many due now, like the one that there is, which was sent."""
+    async with world.app.database.write() as tx:
+        made = (await tx.execute(select(subscriptions))).one()._asdict()
+        rows = [{**made, "id": FIRST_ID + n, "next_delivery_date": world.clock()} for n in range(number)]
+        await tx.execute(insert(subscriptions), rows)
 
 
 async def batches(world: World, number: int, *, limit: int = BATCH) -> list[list[AnyRow]]:
@@ -63,6 +73,31 @@ async def test_a_project_with_one_is_not_behind_another_with_thousands(world: Wo
 
     assert projects_of(first) == {"1.example.org": BATCH - 2, "2.example.org": 1, "3.example.org": 1}
     assert (len(second), len(third)) == (BATCH, 1_202 - 2 * BATCH)
+
+
+async def test_whose_turn_it_is_is_read_from_the_index_on_next_dates(world: World) -> None:
+    await due_in(world, [2_000, *[1] * 60])
+    await world.sql("ANALYZE")
+
+    plans = [
+        await query_plan(
+            world,
+            lambda connection: opening.due_in_turn(connection, now=world.clock(), limit=BATCH, after=0),
+            number=number,
+        )
+        for number in (1, 2)
+    ]
+
+    assert ["ix_subscriptions_next" in plan for plan in plans] == [True, True]
+    assert [word for word in ("ix_subscriptions_insight", "Seq Scan on subscriptions") if word in "".join(plans)] == []
+
+
+async def test_a_short_batch_leaves_no_project_out(world: World) -> None:
+    await due_in(world, [3] * 20)
+
+    found = await batches(world, 4, limit=5)
+
+    assert projects_of([row for rows in found for row in rows]) == {f"{n}.example.org": 1 for n in range(1, 21)}
 
 
 async def test_projects_take_turns_however_many_there_are(world: World) -> None:
@@ -120,18 +155,22 @@ async def test_one_of_another_project_is_sent_among_the_first(world: World) -> N
 
 
 async def test_what_somebody_waits_for_goes_before_all_that_is_ready(world: World) -> None:
-    await due_in(world, [300])
+    failed = await half_failed(world)
+    await due_like(world, 2_000)
     runner = Runner(world.runner().work, lanes=Lanes(capacity=0))
     while await runner.open_due():
         pass
-    tested = await world.subscribe(target_value="bo@example.org")
+    world.clock.advance(seconds=1)
+    await resend(world, failed.id)
+    tested = await world.subscribe(target_value="bo@example.org", announced=True)
     await world.app.subscriptions.test(world.project, tested.id)
 
     runner.lanes.capacity = 10
     first = await runner.claim()
 
-    assert tested.id in {each.subscription_id for each in first}
     assert len(first) == 10
+    assert failed.id in {each.id for each in first}
+    assert {each.trigger for each in first if each.subscription_id == tested.id} == {"manual", "target_change"}
 
 
 @sqlite_only
