@@ -55,7 +55,9 @@ def rules_with(*, email_a_second: float) -> Mapping[str, Rule]:
     """The rules, with what the operator's mail server takes; 0: any number."""
     if not email_a_second:
         return RULES
-    return {**RULES, "email": replace(RULES["email"], apart=timedelta(seconds=1 / email_a_second))}
+    rule = RULES["email"]
+    at_once = max(1, min(rule.at_once, int(email_a_second)))  # a burst is never more than one second's
+    return {**RULES, "email": replace(rule, at_once=at_once, apart=timedelta(seconds=1 / email_a_second))}
 
 
 @dataclass(slots=True)

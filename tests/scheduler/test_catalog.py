@@ -288,6 +288,7 @@ async def test_what_went_with_removed_credentials_is_not_sent_again_with_another
     [failed] = [each for each in await world.deliveries() if each.target_value == "C123"]
     async with world.app.database.write() as tx:
         await deliveries.send_again(tx, failed, now=world.clock())
+    world.clock.advance(seconds=1)  # one message a second a channel
     await settle(world.runner())
 
     assert world.channels.tokens == ["xoxb-Old", "xoxb-New"]

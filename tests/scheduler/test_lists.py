@@ -411,7 +411,10 @@ def _made_anew(connection: Connection, revision: str) -> None:
     config.set_main_option("script_location", str(files("scheduler") / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+    there = set(inspect(connection).get_table_names())
     for table, found in kept.items():
+        if table.name not in there:
+            continue
         names = {column["name"] for column in inspect(connection).get_columns(table.name)}
         for row in found:
             connection.execute(insert(table).values({name: row[name] for name in row if name in names}))

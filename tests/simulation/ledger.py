@@ -137,6 +137,6 @@ class Ledger:
 
     def reserve(self, to: Destination, *, wake: Callable[[], None]) -> None:
         """Take the slot of a paced destination, and have somebody look when the next one comes."""
-        if pause := RULES[to.kind].seconds_apart:
+        if pause := RULES[to.kind].apart.total_seconds():
             self.free_at[to.name] = self.world.now + pause
             self.world.later(pause, wake)
