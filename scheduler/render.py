@@ -77,7 +77,7 @@ class Wording(StrEnum):
     """To somebody who was subscribed by another person."""
     CHANGED = "changed"
     SUBSCRIBED = "subscribed"
-    """To a Slack channel that is new, or shows something new."""
+    """To a Slack channel or a webhook that is new, or shows something new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +205,11 @@ def compose(
 
 
 def compose_data(occasion: Occasion, entries: Sequence[Entry]) -> Message:
-    """What this delivery says to a program, in no words; ``entries`` are those of the insights."""
+    """What this delivery says to a program, in few words; ``entries`` are those of the insights."""
+    name = one_line(occasion.title or occasion.resource_name, NAME) or "Untitled"
     return Message(
         id=occasion.idempotency_key,
-        subject=one_line(occasion.title or occasion.resource_name, NAME) or "Untitled",
+        subject=f"Subscribed: {name}" if _wording(occasion) is Wording.SUBSCRIBED else name,
         text="",
         html="",
         data=_data(occasion, entries),
